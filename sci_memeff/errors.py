@@ -1,0 +1,62 @@
+"""Typed errors: each says what is wrong, with the values, and then how to mend it."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadCheckpointError",
+    "BadConfigError",
+    "BadDataError",
+    "BadWeightsError",
+    "DivergedError",
+    "MissingPackageError",
+    "SciMemeffError",
+]
+
+
+class SciMemeffError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    def __init__(self, wrong: str, *, mend: str) -> None:
+        super().__init__(f"{wrong}\n  mend: {mend}")
+        self.wrong = wrong
+        self.mend = mend
+
+
+class BadDataError(SciMemeffError, ValueError):
+    """A file or record that cannot be used; names the source and, where known, the line or field."""
+
+    def __init__(
+        self,
+        wrong: str,
+        *,
+        source: str,
+        mend: str,
+        line: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        place = source if line is None else f"{source}, line {line}"
+        place = place if field is None else f"{place}, field {field}"
+        super().__init__(f"{place}: {wrong}", mend=mend)
+        self.source = source
+        self.line = line
+        self.field = field
+
+
+class BadConfigError(SciMemeffError, ValueError):
+    """A setting that is unknown or out of range; names it and its nearest valid form."""
+
+
+class BadWeightsError(SciMemeffError, ValueError):
+    """Weights that do not fit the model; lists what is missing, unexpected or of another shape."""
+
+
+class BadCheckpointError(SciMemeffError, ValueError):
+    """A run's checkpoint that is damaged or was written under another configuration."""
+
+
+class MissingPackageError(SciMemeffError, ImportError):
+    """An optional package that was asked for and is not installed."""
+
+
+class DivergedError(SciMemeffError, ArithmeticError):
+    """Too many non-finite losses in a row for training to go on."""
