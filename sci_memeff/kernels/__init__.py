@@ -1,1 +1,5 @@
-"""kernels."""
+"""Attention kernels: one signature, one file per form."""
+
+from sci_memeff.kernels.reference import attention
+
+__all__ = ["attention"]
