@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812 the name everybody knows it by
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,4 +22,4 @@ class SharedDropout(nn.Module):
         """Drop in training, pass through otherwise."""
         if not self.training or self.p == 0:
             return x
-        return x * F.dropout(x.new_ones(()).expand_as(x.detach().narrow(self.dim, 0, 1)), self.p)
+        return x * F.dropout(torch.ones_like(x.narrow(self.dim, 0, 1)), self.p)

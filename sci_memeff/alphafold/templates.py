@@ -89,11 +89,10 @@ def backbone_frames(
     positions: Float[Tensor, "*b i 37 3"], mask: Mask[Tensor, "*b i 37"]
 ) -> tuple[Rigid, Float[Tensor, "*b i"]]:
     """Frames of N, Cα and C (Algorithm 21), and whether all three atoms are there."""
-    n, ca, c = (ATOM37_INDEX[name] for name in ("N", "CA", "C"))
-    frames = Rigid.from_three_points(
-        positions[..., c, :], positions[..., ca, :], positions[..., n, :]
-    )
-    exists = mask[..., n] * mask[..., ca] * mask[..., c]
+    atoms = [ATOM37_INDEX[name] for name in ("N", "CA", "C")]
+    n, ca, c = positions[..., atoms, :].unbind(-2)
+    frames = Rigid.from_three_points(2 * ca - c, ca, n)  # C lies on the positive x axis
+    exists = mask[..., atoms].prod(-1)
     return frames, exists.to(positions.dtype)
 
 
