@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int32, Int64, UInt8
 
-__all__ = ["Msa"]
+from sci_memeff.errors import BadDataError
+
+__all__ = ["GAP", "Msa", "count_deletions", "require_query", "single_sequence", "to_rows"]
+
+GAP = ord("-")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,3 +32,53 @@ class Msa:
     def query(self) -> str:
         """The sequence that the rows are aligned to."""
         return self.sequences[0]
+
+
+def single_sequence(sequence: str, *, description: str = "query") -> Msa:
+    """The alignment of a protein with nothing but itself."""
+    return Msa((sequence,), np.zeros((1, len(sequence)), np.int32), (description,))
+
+
+def require_query(msa: Msa, sequence: str, *, source: str) -> Msa:
+    """`msa` itself, if its query is `sequence`; X on either side matches any residue.
+
+    Errors: BadDataError with both lengths, or the first residue that differs (from 1).
+    """
+    mend = "align the sequence of this very chain (SEQRES, unresolved residues included)"
+    if len(msa.query) != len(sequence):
+        raise BadDataError(
+            f"the query has {len(msa.query)} residues, the chain {len(sequence)}",
+            source=source,
+            mend=mend,
+        )
+    for number, (here, there) in enumerate(zip(msa.query, sequence, strict=True), start=1):
+        if here != there and "X" not in (here, there):
+            raise BadDataError(
+                f"residue {number} of the query is {here}, of the chain {there}",
+                source=source,
+                mend=mend,
+            )
+    return msa
+
+
+def count_deletions(
+    inserted: Bool[np.ndarray, " letters"],
+    kept: Bool[np.ndarray, " letters"],
+    starts: Int64[np.ndarray, " rows"],
+) -> Int32[np.ndarray, "rows n"]:
+    """How many inserted letters stand between each kept letter and the one kept before it.
+
+    The rows lie one behind another and begin at `starts`; each must keep the same number of
+    letters. What is inserted after a row's last kept letter is not counted, as in AlphaFold 2.
+    """
+    before = np.cumsum(inserted, dtype=np.int64)
+    # a kept letter is not inserted, so its own place may be counted in
+    at_kept = before[kept].reshape(len(starts), -1)
+    at_start = before[starts] - inserted[starts]
+    return np.diff(at_kept, axis=1, prepend=at_start[:, None]).astype(np.int32)
+
+
+def to_rows(letters: UInt8[np.ndarray, "rows n"]) -> tuple[str, ...]:
+    """One string for each row of ASCII codes."""
+    text, width = letters.tobytes().decode("ascii"), letters.shape[1]
+    return tuple(text[at : at + width] for at in range(0, len(text), width))
