@@ -104,9 +104,7 @@ def test_update_of_zero_changes_nothing() -> None:
 def test_update_moves_in_the_frames_own_coordinates() -> None:
     frames = random_rigid(1)
     half = math.tan(math.pi / 4)  # the imaginary part is the tangent of half the angle
-        math.pi / 4
-    )  # the quaternion (1, 1, 0, 0): a quarter turn... about x, by π/2
-    moved = frames.update(torch.tensor([[quarter, 0, 0, 1, 2, 3]]).double())
+    moved = frames.update(torch.tensor([[half, 0, 0, 1, 2, 3]]).double())
     inner = frames.inverse() @ moved
     torch.testing.assert_close(inner.translation, torch.tensor([[1.0, 2, 3]]).double())
     expected = torch.tensor([[[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]]).double()

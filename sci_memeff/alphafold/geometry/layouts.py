@@ -13,8 +13,8 @@ __all__ = ["atom14_to_atom37", "pseudo_beta"]
 
 
 def atom14_to_atom37(
-    atom14: Shaped[Tensor, "..."], aatype: Int[Tensor, "*b"]
-) -> Shaped[Tensor, "..."]:
+    atom14: Shaped[Tensor, "*packed"], aatype: Int[Tensor, "*b"]
+) -> Shaped[Tensor, "*spread"]:
     """(*b, 14, ...) to (*b, 37, ...), positions or masks; zero where no atom is."""
     extra = (1,) * (atom14.ndim - aatype.ndim - 1)
     index = look_up(ATOM37_TO_ATOM14, aatype)

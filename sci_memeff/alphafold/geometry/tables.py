@@ -12,7 +12,7 @@ __all__ = ["look_up"]
 
 def look_up(
     table: np.ndarray, aatype: Int[Tensor, "*b"], like: Tensor | None = None
-) -> Shaped[Tensor, "..."]:
+) -> Shaped[Tensor, "*rows"]:
     """Each residue's row of `table`, on the device of `aatype` and of the dtype of `like`.
 
     Tables are copied at each call, a few kilobytes: kept as buffers they would have to be told
