@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt8
 
-from sci_memeff.errors import BadDataError
-
-__all__ = ["GAP", "Msa", "count_deletions", "require_query", "single_sequence", "to_rows"]
+__all__ = ["GAP", "Msa", "count_deletions", "to_rows"]
 
 GAP = ord("-")
 
@@ -32,33 +30,6 @@ class Msa:
     def query(self) -> str:
         """The sequence that the rows are aligned to."""
         return self.sequences[0]
-
-
-def single_sequence(sequence: str, *, description: str = "query") -> Msa:
-    """The alignment of a protein with nothing but itself."""
-    return Msa((sequence,), np.zeros((1, len(sequence)), np.int32), (description,))
-
-
-def require_query(msa: Msa, sequence: str, *, source: str) -> Msa:
-    """`msa` itself, if its query is `sequence`; X on either side matches any residue.
-
-    Errors: BadDataError with both lengths, or the first residue that differs (from 1).
-    """
-    mend = "align the sequence of this very chain (SEQRES, unresolved residues included)"
-    if len(msa.query) != len(sequence):
-        raise BadDataError(
-            f"the query has {len(msa.query)} residues, the chain {len(sequence)}",
-            source=source,
-            mend=mend,
-        )
-    for number, (here, there) in enumerate(zip(msa.query, sequence, strict=True), start=1):
-        if here != there and "X" not in (here, there):
-            raise BadDataError(
-                f"residue {number} of the query is {here}, of the chain {there}",
-                source=source,
-                mend=mend,
-            )
-    return msa
 
 
 def count_deletions(
