@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import erf, sqrt
 from typing import Literal
 
 import torch
@@ -48,6 +48,6 @@ def _fill(weight: Tensor, init: Init) -> None:
     else:
         variance = 2 if init == "relu" else 1
         # torch's trunc_normal_ reads values back, which fake tensors cannot answer.
-        cut = torch.erf(torch.tensor(2**0.5)).item()
+        cut = erf(sqrt(2))
         std = sqrt(variance / c_in) / _TRUNCATED_STD
-        weight.uniform_(-cut, cut).erfinv_().mul_(std * 2**0.5)
+        weight.uniform_(-cut, cut).erfinv_().mul_(std * sqrt(2))
