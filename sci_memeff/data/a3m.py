@@ -95,7 +95,7 @@ def _check_lengths(columns: np.ndarray, records: list[FastaRecord], source: str)
         row = int(ragged[0])
         raise BadDataError(
             f"ragged: {records[row].description[:30]!r} has {columns[row]} columns, "
-            f"the query {columns[0]} ({len(ragged)} such rows)",
+            f"the query {columns[0]} (rows like this: {len(ragged)})",
             source=source,
             line=records[row].line,
             mend="capitals and '-' must number the query's residues; align or fetch again",
