@@ -5,6 +5,7 @@ from __future__ import annotations
 from sci_memeff.alphafold.geometry.layouts import atom14_to_atom37, pseudo_beta
 from sci_memeff.alphafold.geometry.rigid import Rigid
 from sci_memeff.alphafold.geometry.rotation import quaternion_to_rotation
+from sci_memeff.alphafold.geometry.superposition import superposition
 from sci_memeff.alphafold.geometry.tables import look_up
 from sci_memeff.alphafold.geometry.torsions import frames_to_atom14, torsions_to_frames
 
@@ -15,5 +16,6 @@ __all__ = [
     "look_up",
     "pseudo_beta",
     "quaternion_to_rotation",
+    "superposition",
     "torsions_to_frames",
 ]
