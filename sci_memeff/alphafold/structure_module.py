@@ -64,7 +64,7 @@ class StructureModule(nn.Module):
         )
         unnormalized = self.angle_resnet(states, initial).to(rotations.dtype)
         angles = _unit(unnormalized)
-        backbone = Rigid(rotations, translations * ANGSTROM_PER_UNIT)
+        backbone = Rigid(rotations, translations).scale_translation(ANGSTROM_PER_UNIT)
         side_chains = torsions_to_frames(backbone[-1], angles[-1], aatype)
         return {
             "frames": backbone.to_matrix4(),
@@ -80,7 +80,7 @@ class StructureModule(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One pass (lines 5–10), from s and frames to s and frames."""
         # No gradient flows through a rotation from one iteration to the next (line 20).
-        frames = Rigid(rotation.detach(), translation)
+        frames = Rigid(rotation, translation).detach_rotation()
         s = self.layer_norm_ipa(self.ipa_dropout(s + self.ipa(s, z, frames, mask)))
         s = self.transition(s)
         frames = frames.update(self.bb_update(s).to(rotation.dtype))
