@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from sci_memeff._types import Mask, Walk, whole
 from sci_memeff.alphafold.losses.binned import EPS, masked_cross_entropy
+from sci_memeff.alphafold.metrics import LDDT_THRESHOLDS
 
 __all__ = ["PlddtLoss"]
-
-THRESHOLDS = (0.5, 1.0, 2.0, 4.0)  # Å, for the share of distances that are kept
 
 
 class PlddtLoss(nn.Module):
@@ -68,7 +67,7 @@ class PlddtLoss(nn.Module):
         scored = (true_distance < self.cutoff) * others
         scored = scored * some[2][..., :, None] * rest[2][..., None, :]
         change = (true_distance - distance).abs()
-        kept = torch.stack([change < threshold for threshold in THRESHOLDS]).to(change).mean(0)
+        kept = torch.stack([change < threshold for threshold in LDDT_THRESHOLDS]).to(change).mean(0)
         # A product with the reciprocal, as in AlphaFold 2: shares on a bin's edge fall alike.
         return 1.0 / (EPS + scored.sum(-1)) * (EPS + (scored * kept).sum(-1))
 

@@ -65,7 +65,7 @@ class Violations:
     """What each part of a structure is charged; what is charged nothing violates nothing."""
 
     connection: Float[Tensor, "*b k"]  # mean over the peptide bonds
-    connections: Float[Tensor, "*b i-1 k"]  # of the bond from each residue to the next
+    connections: Float[Tensor, "*b bonds k"]  # of the bond from each residue to the next
     clashes: Float[Tensor, "*b i 14"]  # Å, with atoms of other residues
     within: Float[Tensor, "*b i 14"]  # Å, with atoms of the same residue
 
