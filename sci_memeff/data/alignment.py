@@ -6,7 +6,9 @@ is left out (AlphaFold 2, Supplement 1.2.4).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ from sci_memeff.errors import BadDataError
 
 __all__ = ["Alignment", "merge_msas", "search_order"]
 
-_SEARCHES = ("uniref90", "bfd", "uniclust", "mgnify")
+_SEARCHES = (re.compile("uniref90"), re.compile("bfd|uniclust"), re.compile("mgnify"))
 
 
 class Alignment(NamedTuple):
@@ -29,13 +31,14 @@ class Alignment(NamedTuple):
 
 
 def search_order(name: str) -> tuple[int, str]:
-    """Sorts alignment file names: UniRef90, BFD and Uniclust, MGnify, then others by name."""
-    ranks = [rank for rank, search in enumerate(_SEARCHES) if search in name.lower()]
-    return min(ranks, default=len(_SEARCHES)), name
+    """Sorts alignment files: UniRef90, BFD and Uniclust, MGnify, then others; these by name."""
+    file = PurePath(name).name
+    ranks = [rank for rank, searches in enumerate(_SEARCHES) if searches.search(file.lower())]
+    return min(ranks, default=len(_SEARCHES)), file
 
 
 def merge_msas(sequence: str, msas: Mapping[str, Msa]) -> Alignment:
-    """Join alignments of `sequence`, keyed by file name, in `search_order`; none: the query alone.
+    """Join alignments of `sequence`, keyed by file, in `search_order`; none: the query alone.
 
     Raises BadDataError, naming the file and the residue, where a query is not `sequence`; X on
     either side stands for any letter.

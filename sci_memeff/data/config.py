@@ -5,7 +5,7 @@ Supplement 1.2 (data), 1.3 (self-distillation), 1.11 and Table 4 (initial traini
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 
 from sci_memeff.errors import BadConfigError
@@ -31,6 +31,11 @@ class DataConfig:
     """Training draws 1 to max_recycling + 1 passes, evaluation always makes them all."""
     fixed_size: bool = False
     """Pad to crop_size, max_msa_clusters, max_extra_msa and max_templates (batches above one)."""
+
+    validation_size: int | None = None
+    """Residues of a validation example, the first of its chain; None: crop_size."""
+    max_validation: int = 64
+    """Chains to validate with, at most."""
 
     masked_msa_fraction: float = 0.15
     mask_profile: float = 0.1
@@ -62,14 +67,14 @@ class DataConfig:
     """Later entries are no templates. Whatever this is, the query's own date less 60 days holds."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in _COUNTS and value < _COUNTS[field.name]:
-                raise BadConfigError(
-                    f"{field.name} is {value}", mend=f"give at least {_COUNTS[field.name]}"
-                )
-            if field.name in _FRACTIONS and not 0.0 <= value <= 1.0:
-                raise BadConfigError(f"{field.name} is {value}", mend="give a number from 0 to 1")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise BadConfigError(f"{name} is {value}", mend=f"give at least {least}")
+        for name in _FRACTIONS:
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise BadConfigError(f"{name} is {value}", mend="give a number from 0 to 1")
         if self.mask_profile + self.mask_same + self.mask_uniform > 1.0:
             raise BadConfigError(
                 "mask_profile + mask_same + mask_uniform is "
@@ -94,18 +99,20 @@ class DataConfig:
         return self.max_recycling + 1
 
 
-_COUNTS = {
+_LEAST = {
     "crop_size": 1,
     "max_msa_clusters": 1,
     "max_extra_msa": 0,
     "max_templates": 0,
     "max_template_hits": 0,
     "max_recycling": 0,
+    "validation_size": 1,
+    "max_validation": 0,
     "deletion_blocks": 0,
     "max_distillation_msa": 1,
     "min_length": 1,
 }
-_FRACTIONS = {
+_FRACTIONS = (
     "masked_msa_fraction",
     "mask_profile",
     "mask_same",
@@ -114,4 +121,4 @@ _FRACTIONS = {
     "clamp_probability",
     "distillation_probability",
     "max_single_residue_fraction",
-}
+)

@@ -9,7 +9,14 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from sci_memeff.chemistry import ATOM37_INDEX, CHI_ATOM37, CHI_MASK, CHI_PI_PERIODIC, UNKNOWN
+from sci_memeff.chemistry import (
+    ATOM37_INDEX,
+    CHI_ATOM37,
+    CHI_MASK,
+    CHI_PI_PERIODIC,
+    NUM_CHIS,
+    UNKNOWN,
+)
 from sci_memeff.data.frames import frames_from_points
 
 __all__ = ["torsion_angles"]
@@ -43,7 +50,7 @@ def torsion_angles(
         known[..., [_N, _CA, _C, _O]].all(-1),
     ]
     chi = CHI_ATOM37[restype]
-    flat = chi.reshape(*chi.shape[:-2], -1)
+    flat = chi.reshape(*chi.shape[:-2], NUM_CHIS * 4)
     chi_points = np.take_along_axis(points, flat[..., None], axis=-2).reshape(*chi.shape, 3)
     chi_known = np.take_along_axis(known, flat, axis=-1).reshape(chi.shape).all(-1)
     sin_cos = _sin_cos(np.concatenate([np.stack(quadruples, axis=-3), chi_points], axis=-3))
