@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sci_memeff._types import Mask, Walk, whole
 from sci_memeff.alphafold.losses.binned import EPS, masked_cross_entropy
+from sci_memeff.alphafold.losses.distances import distances
 from sci_memeff.alphafold.metrics import LDDT_THRESHOLDS
 
 __all__ = ["PlddtLoss"]
@@ -62,7 +63,7 @@ class PlddtLoss(nn.Module):
 
     def _lddt(self, some: tuple[Tensor, ...], rest: tuple[Tensor, ...]) -> Float[Tensor, "*b i"]:
         """The share, in 0..1, of distances below the cut-off that are kept; 1 if there are none."""
-        distance, true_distance = (_distances(some[k], rest[k]) for k in (0, 1))
+        distance, true_distance = (distances(some[k], rest[k], EPS) for k in (0, 1))
         others = some[3][:, None] != rest[3]
         scored = (true_distance < self.cutoff) * others
         scored = scored * some[2][..., :, None] * rest[2][..., None, :]
@@ -70,7 +71,3 @@ class PlddtLoss(nn.Module):
         kept = torch.stack([change < threshold for threshold in LDDT_THRESHOLDS]).to(change).mean(0)
         # A product with the reciprocal, as in AlphaFold 2: shares on a bin's edge fall alike.
         return 1.0 / (EPS + scored.sum(-1)) * (EPS + (scored * kept).sum(-1))
-
-
-def _distances(x: Float[Tensor, "*b i 3"], y: Float[Tensor, "*b j 3"]) -> Float[Tensor, "*b i j"]:
-    return (EPS + (x[..., :, None, :] - y[..., None, :, :]).square().sum(-1)).sqrt()

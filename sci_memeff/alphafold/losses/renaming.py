@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sci_memeff._types import Mask, Walk, whole
+from sci_memeff.alphafold.losses.distances import distances
+from sci_memeff.chemistry import ATOM14_AMBIGUOUS
 
 __all__ = ["Renamed", "SymmetricRenaming"]
 
 EPS = 1e-10  # Å² under the roots
+_columns = np.flatnonzero(ATOM14_AMBIGUOUS.max(axis=0))
+COLUMNS = slice(int(_columns.min()), int(_columns.max()) + 1)  # of all exchangeable atoms
 
 
 class Renamed(NamedTuple):
@@ -70,20 +75,17 @@ class SymmetricRenaming(nn.Module):
         self, x: Tensor, true_x: Tensor, other_x: Tensor, moved: Tensor, *rest: Tensor
     ) -> Float[Tensor, "*b i"]:
         """1 for some residues i that are better off with the other naming; `rest` is all j."""
-        distance = _distances(x, rest[0])
-        pairs = moved[..., :, None, :, None] * rest[3][..., None, :, None, :]
+        some = (points[..., :, None, COLUMNS, :] for points in (x, true_x, other_x))
+        distance, true_distance, other_distance = (
+            distances(points, others[..., None, :, :, :], EPS)
+            for points, others in zip(some, rest[:3], strict=True)
+        )
+        pairs = moved[..., :, None, COLUMNS, None] * rest[3][..., None, :, None, :]
         error, other_error = (
-            (pairs * (EPS + (distance - _distances(*truth)).square()).sqrt()).sum((-1, -2, -3))
-            for truth in ((true_x, rest[1]), (other_x, rest[2]))
+            (pairs * (EPS + (distance - truth).square()).sqrt()).sum((-1, -2, -3))
+            for truth in (true_distance, other_distance)
         )
         return (other_error < error).to(x.dtype)
-
-
-def _distances(
-    x: Float[Tensor, "*b i a 3"], y: Float[Tensor, "*b j c 3"]
-) -> Float[Tensor, "*b i j a c"]:
-    offset = x[..., :, None, :, None, :] - y[..., None, :, None, :, :]
-    return (EPS + offset.square().sum(-1)).sqrt()
 
 
 def _choose(swapped: Tensor, one: Tensor, other: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from sci_memeff._types import Mask, Walk, whole
 from sci_memeff.alphafold.geometry import look_up
 from sci_memeff.alphafold.losses.binned import EPS
+from sci_memeff.alphafold.losses.distances import distances
 from sci_memeff.chemistry import (
     C_N_CA_COSINE,
     C_N_CA_COSINE_STDDEV,
@@ -174,7 +175,7 @@ class ViolationLoss(nn.Module):
     ) -> Float[Tensor, "*b i 14"]:
         """By how far the atoms of some residues i overlap those of others; `rest` is all j."""
         all_x, all_exist, all_radii, all_index = rest
-        distance = _distances(x[..., :, None, :, :], all_x[..., None, :, :, :])
+        distance = distances(x[..., :, None, :, :], all_x[..., None, :, :, :], DISTANCE_EPS)
         steps = (all_index[..., None, :] - index[..., :, None])[..., None, None]
         bonds = x.new_zeros(2, 14, 14)
         bonds[0, C, N] = bonds[1, N, C] = 1.0
@@ -197,7 +198,7 @@ class ViolationLoss(nn.Module):
     ) -> Float[Tensor, "*b i 14"]:
         """By how far the distances within some residues are out of bounds; each counts twice."""
         lower, upper = (look_up(bound, aatype, x) for bound in self.bounds)
-        distance = _distances(x, x)
+        distance = distances(x, x, DISTANCE_EPS)
         pairs = exists[..., :, None] * exists[..., None, :]
         pairs = pairs * (1.0 - torch.eye(14, dtype=x.dtype, device=x.device))
         error = functional.relu(lower - distance) + functional.relu(distance - upper)
@@ -234,8 +235,3 @@ def _direction(
     offset = end - start
     length = (CONNECTION_EPS + offset.square().sum(-1)).sqrt()
     return offset / length[..., None], length
-
-
-def _distances(x: Float[Tensor, "*#b a 3"], y: Float[Tensor, "*#b c 3"]) -> Float[Tensor, "*b a c"]:
-    offset = x[..., :, None, :] - y[..., None, :, :]
-    return (DISTANCE_EPS + offset.square().sum(-1)).sqrt()
