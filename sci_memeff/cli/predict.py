@@ -1,0 +1,122 @@
+"""`sci-memeff predict`: a structure from a sequence and its alignments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sci_memeff.cli.devices import chosen_device
+from sci_memeff.cli.failures import readable
+from sci_memeff.data.config import DataConfig
+from sci_memeff.data.fasta import read_query
+from sci_memeff.data.features import evaluation_example
+from sci_memeff.data.layout import DataFolder
+from sci_memeff.data.protein import Protein
+from sci_memeff.data.reading import read_chain, sequence_protein, template_structure
+from sci_memeff.errors import BadConfigError
+from sci_memeff.training.inference import load_model
+from sci_memeff.training.prediction import predict as run_model
+from sci_memeff.training.prediction import prediction
+from sci_memeff.training.scores import mean_lddt_ca
+from sci_memeff.training.structures import write_confidence, write_structures
+
+__all__ = ["EPILOG", "predict"]
+
+EPILOG = """
+**Examples**
+
+A protein of the data folder, with the weights of a run, compared with its known structure:
+
+    sci-memeff predict --weights runs/demo --data data --chain 1ubq_A
+
+A sequence with alignments (.a3m, .sto) in a folder, with published weights:
+
+    sci-memeff predict --weights params_model_1_ptm.npz --fasta mine.fasta --alignments DIR
+
+Add --data with mmcif/ where the alignments hold .hhr hits, to use them as templates.
+
+Written to --out: NAME.cif and NAME.pdb (pLDDT as B-factors) and NAME.json (pLDDT per residue,
+predicted aligned errors, pTM). The last line printed is JSON.
+"""
+
+
+@readable
+def predict(
+    weights: Annotated[
+        Path,
+        typer.Option(
+            help="A run folder, one of its checkpoints, an OpenFold .pt, a DeepMind .npz."
+        ),
+    ],
+    fasta: Annotated[Path | None, typer.Option(help="File with one sequence.")] = None,
+    alignments: Annotated[
+        Path | None, typer.Option(help="Folder of the sequence's .a3m, .sto and .hhr files.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder: of --chain, and of template structures.")
+    ] = None,
+    chain: Annotated[
+        str | None, typer.Option(help="ENTRY_CHAIN of the data folder, in place of --fasta.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predictions"),
+    model: Annotated[
+        str, typer.Option(help="Which network a published file is of: model_1 to model_5_ptm.")
+    ] = "model_1_ptm",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the rows drawn from the alignments.", min=0)] = 0,
+) -> None:
+    """Predict a structure from a sequence and its alignments."""
+    console = Console(stderr=True)
+    network, config = load_model(weights, model, console.print)
+    protein = _protein(fasta, alignments, data, chain, config)
+    where = chosen_device(device)
+    example = evaluation_example(protein, config, seed=seed)
+    outputs, features = run_model(network.to(where), example, where)
+    found = prediction(protein.name, outputs, features)
+    files = [*write_structures(out, found), write_confidence(out / f"{found.name}.json", found)]
+    summary: dict[str, object] = {
+        "name": found.name,
+        "residues": len(found.sequence),
+        "plddt": round(float(found.plddt.mean()), 2),
+    }
+    if found.ptm is not None:
+        summary["ptm"] = round(found.ptm, 4)
+    if protein.target is not None:
+        summary["lddt_ca"] = round(mean_lddt_ca(outputs, features), 4)
+    print(json.dumps(summary | {"files": [str(file) for file in files]}))
+
+
+def _protein(
+    fasta: Path | None,
+    alignments: Path | None,
+    data: Path | None,
+    chain: str | None,
+    config: DataConfig,
+) -> Protein:
+    if (fasta is None) == (chain is None):
+        raise BadConfigError(
+            "what to predict is named twice" if fasta else "what to predict is not named",
+            mend="give --fasta FILE, or --chain ENTRY_CHAIN with --data DIR",
+        )
+    if chain is not None and (data is None or alignments is not None):
+        raise BadConfigError(
+            f"--chain {chain} is read from a data folder, alignments too",
+            mend="give --data DIR with mmcif/ and alignments/, and no --alignments",
+        )
+    templates = None if data is None else DataFolder(data)
+    if chain is not None and templates is not None:
+        return read_chain(templates, chain, config)
+    assert fasta is not None
+    query = read_query(fasta)
+    msas, hits = {}, ()
+    if alignments is not None:
+        folder = DataFolder(alignments, alignment_dir=alignments.absolute().parent)
+        msas = folder.msas(alignments.name)
+        hits = folder.template_hits(alignments.name)
+    read = None if templates is None else lambda entry: template_structure(templates, entry)
+    name = fasta.name.removesuffix(".gz").rpartition(".")[0] or fasta.name
+    return sequence_protein(name, query.sequence, config, msas=msas, hits=hits, read=read)

@@ -1,0 +1,235 @@
+"""Checkpoints: a folder per kept step, written whole or not at all, without pickle.
+
+    checkpoints/step-00000500/
+        model.safetensors       the weights
+        averaged.safetensors    the averaged weights, those that are scored and used
+        adam.safetensors        Adam's two moments and step counts, by parameter name
+        state.json              step, next sample, seed, settings, and a digest of each file
+
+The folder is written under another name and renamed when all of it is on disk, so a run that is
+killed at any moment leaves only whole checkpoints under their own names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sci_memeff.errors import BadCheckpointError, SciMemeffError
+from sci_memeff.training.step import Trainer
+
+__all__ = [
+    "STATE",
+    "Checkpoint",
+    "check_fit",
+    "load_averaged",
+    "newest_good",
+    "read",
+    "restore",
+    "write",
+]
+
+FORMAT = 1
+STATE = "state.json"
+FILES = ("model.safetensors", "averaged.safetensors", "adam.safetensors")
+PREFIX = "step-"
+PARTIAL = ".partial-"
+LISTED = 8  # tensors that an error names
+ANOTHER = "name another checkpoint, or train with --resume, which goes back to the last whole one"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was found whole; its tensors are read by `restore`."""
+
+    path: Path
+    step: int
+    next_sample: int
+    settings: Mapping[str, Any]
+    """The run's settings, as nested plain values."""
+
+
+def write(folder: Path, trainer: Trainer, settings: Mapping[str, Any], *, keep: int) -> Path:
+    """Write the state of `trainer` under `folder` and drop all but the newest `keep`.
+
+    Atomic. 20 bytes per fp32 parameter: weights, averaged weights, two moments; plus 4 per tensor.
+    """
+    path = folder / f"{PREFIX}{trainer.step:08d}"
+    if _is_whole(path):
+        return path  # a step has one state, so it is this one
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(leftover)
+    partial = folder / f"{PARTIAL}{os.getpid()}"
+    partial.mkdir()
+    for name, tensors in zip(FILES, _tensors(trainer), strict=True):
+        save_file(tensors, partial / name)
+    state = {
+        "format": FORMAT,
+        "step": trainer.step,
+        "next_sample": trainer.next_sample,
+        "digests": {name: _digest(partial / name) for name in FILES},
+        "settings": dict(settings),
+    }
+    (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
+    _sync(partial)
+    shutil.rmtree(path, ignore_errors=True)  # a damaged one of this step
+    partial.rename(path)
+    for old in _found(folder)[keep:]:
+        shutil.rmtree(old)
+    return path
+
+
+def newest_good(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint under `folder` that is whole; None where there is none at all.
+
+    Each damaged one that is passed over is told to `warn`. BadCheckpointError where all are.
+    """
+    found = _found(folder)
+    for path in found:
+        try:
+            checkpoint = read(path)
+        except BadCheckpointError as error:
+            warn(f"{error.wrong}: going back to the checkpoint before it")
+            continue
+        return checkpoint
+    if found:
+        raise BadCheckpointError(
+            f"none of the {len(found)} checkpoints in {folder} is whole",
+            mend="start a new run in another folder, with --weights if older weights are at hand",
+        )
+    return None
+
+
+def read(path: Path) -> Checkpoint:
+    """Check one checkpoint against its digests; BadCheckpointError says what is damaged."""
+    try:
+        state = json.loads((path / STATE).read_text())
+        damaged = [n for n, digest in state["digests"].items() if _digest(path / n) != digest]
+        checkpoint = Checkpoint(path, state["step"], state["next_sample"], state["settings"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadCheckpointError(f"{path} is damaged ({error!r})", mend=ANOTHER) from error
+    if state.get("format") != FORMAT:
+        raise BadCheckpointError(
+            f"{path} has format {state.get('format')}, this version reads {FORMAT}",
+            mend="use the version of sci_memeff that wrote it",
+        )
+    if damaged:
+        raise BadCheckpointError(f"{path} is damaged ({', '.join(damaged)})", mend=ANOTHER)
+    return checkpoint
+
+
+def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """Put a checkpoint's state into `trainer`; BadCheckpointError lists tensors that do not fit."""
+    model, ema, adam = (_load(checkpoint.path / name) for name in FILES)
+    check_fit(model, trainer.model.state_dict(), checkpoint.path / FILES[0])
+    check_fit(ema, trainer.ema.state_dict(), checkpoint.path / FILES[1])
+    trainer.model.load_state_dict(model)
+    trainer.ema.load_state_dict(ema)
+    _restore_adam(trainer, adam)
+    trainer.step = checkpoint.step
+    trainer.next_sample = checkpoint.next_sample
+
+
+def check_fit(
+    found: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    path: Path,
+    *,
+    error: type[SciMemeffError] = BadCheckpointError,
+) -> None:
+    """Raise `error`, listing them, where tensors are missing, unexpected or of another shape."""
+    lines = [f"missing {name}" for name in wanted if name not in found]
+    lines += [f"unexpected {name}" for name in found if name not in wanted]
+    lines += [
+        f"{name} is {tuple(found[name].shape)}, the model has {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    if lines:
+        more = f" and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
+        raise error(
+            f"{path} is of another model: {'; '.join(lines[:LISTED])}{more}",
+            mend="use the model settings in the config.yaml of the run that wrote it",
+        )
+
+
+def load_averaged(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of one checkpoint, under the model's own names."""
+    tensors = _load(read(path).path / FILES[1])
+    return {
+        name.removeprefix("module."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("module.")
+    }
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read(path)
+    except BadCheckpointError:
+        return False
+    return True
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoints by name, newest first."""
+    return sorted(folder.glob(f"{PREFIX}*"), reverse=True)
+
+
+def _tensors(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of each of FILES."""
+    adam = {
+        f"{key}/{name}": value
+        for name, parameter in trainer.model.named_parameters()
+        for key, value in trainer.optimizer.state.get(parameter, {}).items()
+    }
+    parts = (trainer.model.state_dict(), trainer.ema.state_dict(), adam)
+    model, ema, moments = ({n: t.contiguous() for n, t in part.items()} for part in parts)
+    return model, ema, moments
+
+
+def _restore_adam(trainer: Trainer, adam: Mapping[str, Tensor]) -> None:
+    # torch numbers parameters in their order; a parameter that never had a gradient has no state
+    numbers = {
+        name: k
+        for k, name in enumerate(n for n, p in trainer.model.named_parameters() if p.requires_grad)
+    }
+    state: dict[int, dict[str, Tensor]] = {}
+    for full_name, tensor in adam.items():
+        key, _, name = full_name.partition("/")
+        state.setdefault(numbers[name], {})[key] = tensor
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpointError(
+            f"{path} cannot be read ({error})", mend="name a whole checkpoint folder"
+        ) from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Have every file of `folder` on disk before its rename can be."""
+    for path in [*folder.iterdir(), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,65 @@
+"""How a model is trained: the optimizer's settings and the run's, as frozen dataclasses.
+
+The defaults are those of AlphaFold 2's initial training (Supplement, section 1.11 and Table 4).
+Counts of samples, not of steps, set the schedule, so it does not depend on the batch size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+__all__ = ["FREE_SETTINGS", "OptimizerConfig", "RunConfig"]
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam with warm-up, one decay, per-sample clipping and averaged weights (section 1.11.3).
+
+    The learning rate rises linearly to `learning_rate` over `warmup_samples` samples and is
+    multiplied by `decay_factor` once, after `decay_after_samples`. `batch_size` samples make one
+    update; each sample's gradient is scaled to a global norm of at most `clip_norm` before the
+    mean over the batch is taken. `ema_decay` is the decay, per update, of the averaged weights.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    warmup_samples: Count = 128_000
+    decay_after_samples: Count = 6_400_000
+    decay_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    batch_size: Positive = 128
+    clip_norm: Annotated[float, Field(gt=0.0)] = 0.1
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Annotated[float, Field(gt=0.0)] = 1e-6
+    ema_decay: Fraction = 0.999
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How long a run is, and what it writes on its way.
+
+    `seed` fixes the initial weights, the data stream and dropout. A checkpoint is written every
+    `checkpoint_every` updates and at the end; the newest `keep_checkpoints` stay. Every
+    `validate_every` updates, and at the end, the averaged weights are scored (0: at the end
+    only). `workers` processes prepare samples ahead; 0 prepares them in the training process.
+    """
+
+    steps: Positive = 78_125
+    seed: Count = 0
+    validate_every: Count = 1_000
+    checkpoint_every: Positive = 500
+    keep_checkpoints: Positive = 3
+    workers: Count = 0
+
+
+FREE_SETTINGS = frozenset(
+    f"run.{name}"
+    for name in ("steps", "validate_every", "checkpoint_every", "keep_checkpoints", "workers")
+)
+"""The settings that leave every number of a run as it is: a resumed run may change them."""

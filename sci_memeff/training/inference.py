@@ -1,0 +1,38 @@
+"""A trained network for predictions: its weights, and the settings they were trained under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from sci_memeff.alphafold.config import model_config
+from sci_memeff.alphafold.model import AlphaFold
+from sci_memeff.data.config import DataConfig
+from sci_memeff.training.checkpoint import read
+from sci_memeff.training.presets import preset
+from sci_memeff.training.settings import override
+from sci_memeff.training.weights import checkpoint_of, load_any
+
+__all__ = ["load_model"]
+
+
+def load_model(
+    weights: Path, published: str, warn: Callable[[str], None]
+) -> tuple[AlphaFold, DataConfig]:
+    """The network in evaluation mode, and the sizes of its features.
+
+    A run folder or checkpoint knows its own; a published file is taken as that of the model
+    `published` ("model_1_ptm"), with the features of fine-tuning. Errors: those of the weights,
+    and BadConfigError for an unknown model.
+    """
+    if weights.is_dir():
+        weights = checkpoint_of(weights, warn)
+        settings = override(preset("demo"), read(weights).settings, source=str(weights))
+        network, data = settings.model, settings.data
+    else:
+        network, data = model_config(published), preset("finetuning").data
+        data = replace(data, max_templates=data.max_templates if network.templates else 0)
+    model = AlphaFold(network)
+    load_any(model, weights, warn)
+    return model.eval(), data

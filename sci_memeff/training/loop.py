@@ -1,0 +1,216 @@
+"""`fit`: the loop that trains, scores, records and saves, and can be stopped at any moment."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from torch import nn
+
+from sci_memeff.data.example import Example
+from sci_memeff.errors import DivergedError, MissingPackageError
+from sci_memeff.measure.peak import reset_peak
+from sci_memeff.training import checkpoint
+from sci_memeff.training.folder import RunFolder, Summary
+from sci_memeff.training.picture import draw
+from sci_memeff.training.prediction import Prediction
+from sci_memeff.training.presets import Preset
+from sci_memeff.training.records import Records
+from sci_memeff.training.reports import Beginning, ProteinScore, Reporter, Silent, StepReport
+from sci_memeff.training.settings import check_same, plain, to_yaml
+from sci_memeff.training.signals import Stop, stop_signals
+from sci_memeff.training.step import Loss, Trainer
+from sci_memeff.training.stream import Data, samples
+from sci_memeff.training.structures import write_structures
+from sci_memeff.training.validation import evaluate
+
+__all__ = ["Fitted", "Parts", "fit"]
+
+MAX_NONFINITE_IN_A_ROW = 10
+PANELS = 4  # proteins in the picture
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is trained, on what, by what."""
+
+    model: nn.Module
+    loss: Loss
+    data: Data
+    """Training samples by number."""
+    validation: Sequence[Example]
+    """Proteins that are scored, in evaluation mode."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a run ended."""
+
+    trainer: Trainer
+    scores: tuple[ProteinScore, ...]
+    summary: Summary | None
+    """None where a signal stopped the run before its last step."""
+    stopped_by: signal.Signals | None = None
+    skipped: dict[tuple[str, str], int] | None = None
+    """How often each (protein, reason) was skipped."""
+
+
+def fit(
+    parts: Parts,
+    settings: Preset,
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> Fitted:
+    """Train `parts` for `settings.run.steps` updates, and leave all there is to know in `folder`.
+
+    With `resume`, go on from the newest whole checkpoint in `folder` (from the start where there
+    is none), with the very losses that an uninterrupted run has. SIGTERM or SIGINT between two
+    samples saves and returns. Errors: BadConfigError where `folder` holds a run and `resume` is
+    not set; BadCheckpointError where its checkpoint is of other settings, or none is whole;
+    DivergedError after ten updates in a row that were not finite.
+    """
+    return _Run(parts, settings, RunFolder(folder), torch.device(device), reporter).go(resume)
+
+
+class _Run:
+    """One call of `fit`: what its methods share."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        settings: Preset,
+        folder: RunFolder,
+        device: torch.device,
+        reporter: Reporter | None,
+    ) -> None:
+        self.parts = parts
+        self.settings = settings
+        self.folder = folder
+        self.reporter = reporter or Silent()
+        self.trainer = Trainer(
+            parts.model,
+            parts.loss,
+            settings.optimizer,
+            seed=settings.run.seed,
+            device=device,
+        )
+
+    def go(self, resume: bool) -> Fitted:
+        self._open(resume)
+        trainer = self.trainer
+        self.records = Records(self.folder.path, step=trainer.step, next_sample=trainer.next_sample)
+        self.reporter.began(self._beginning())
+        reset_peak(trainer.device)
+        try:
+            with stop_signals() as stop:
+                self._train(stop)
+            if trainer.step < self.settings.run.steps:
+                return self._stopped(stop)
+            return self._finished()
+        finally:
+            self.records.close()
+
+    def _open(self, resume: bool) -> None:
+        """Write config.yaml, or restore the newest checkpoint."""
+        if not resume:
+            self.folder.must_be_new()
+        else:
+            found = checkpoint.newest_good(self.folder.checkpoints, self.reporter.noted)
+            if found is not None:
+                check_same(found.settings, plain(self.settings), source=str(found.path))
+                checkpoint.restore(found, self.trainer)
+                self.reporter.noted(f"resumed from {found.path}")
+                self.folder.save_config(to_yaml(self.settings))
+                return
+            self.reporter.noted(f"no checkpoint in {self.folder.path}: starting at step 0")
+        self._save()  # the first weights, so that a resumed run has them whatever they came from
+        self.folder.save_config(to_yaml(self.settings))
+
+    def _train(self, stop: Stop) -> None:
+        run, trainer = self.settings.run, self.trainer
+        stream = samples(self.parts.data, start=trainer.next_sample, workers=run.workers)
+        failures = self.records.failures_in_a_row()
+        while trainer.step < run.steps:
+            report = trainer.advance(stream, stop)
+            if report is None:
+                return
+            self.records.step(report)
+            self.reporter.stepped(report)
+            failures = 0 if report.updated else failures + 1
+            if failures >= MAX_NONFINITE_IN_A_ROW:
+                self._diverged(report)
+            is_last = trainer.step == run.steps
+            if is_last or trainer.step % run.checkpoint_every == 0:
+                self._save()
+            if not is_last and run.validate_every and trainer.step % run.validate_every == 0:
+                self._report_scores([score for score, _ in self._evaluated()])
+
+    def _stopped(self, stop: Stop) -> Fitted:
+        path = self._save()
+        name = stop.signal.name if stop.signal else "request"
+        self.reporter.noted(
+            f"stopped by {name} after step {self.trainer.step}; saved {path}; go on with --resume"
+        )
+        return Fitted(self.trainer, (), None, stop.signal, self.records.skipped_counts())
+
+    def _finished(self) -> Fitted:
+        """Score, write the predicted structures, the picture and the summary."""
+        scores, drawn = [], []
+        for score, predicted in self._evaluated():
+            write_structures(self.folder.structures, predicted)
+            scores.append(score)
+            drawn = [*drawn, (predicted, score)][:PANELS]
+        self._report_scores(scores)
+        try:
+            if drawn:
+                draw(self.folder.picture, drawn)
+        except MissingPackageError as error:
+            self.reporter.noted(str(error))
+        summary = self.records.summary(scores)
+        self.folder.save_summary(summary)
+        skipped = self.records.skipped_counts()
+        return Fitted(self.trainer, tuple(scores), summary, None, skipped)
+
+    def _evaluated(self) -> Iterator[tuple[ProteinScore, Prediction]]:
+        trainer = self.trainer
+        for example in self.parts.validation:
+            yield evaluate(trainer.ema.module, trainer.loss, example, trainer.device)
+
+    def _report_scores(self, scores: Sequence[ProteinScore]) -> None:
+        self.records.scores(self.trainer.step, scores)
+        self.reporter.validated(self.trainer.step, scores)
+
+    def _save(self) -> Path:
+        run = self.settings.run
+        return checkpoint.write(
+            self.folder.checkpoints,
+            self.trainer,
+            plain(self.settings),
+            keep=run.keep_checkpoints,
+        )
+
+    def _diverged(self, report: StepReport) -> NoReturn:
+        raise DivergedError(
+            f"{MAX_NONFINITE_IN_A_ROW} updates in a row were not finite, the last at step "
+            f"{report.step}: {report.problem}",
+            mend="start a new run with a lower optimizer.learning_rate or a longer "
+            f"optimizer.warmup_samples, from --weights {self.folder.checkpoints} if the weights "
+            "there are good; where one protein is named each time, look at its structure",
+        )
+
+    def _beginning(self) -> Beginning:
+        return Beginning(
+            preset=self.settings.name,
+            folder=str(self.folder.path),
+            device=str(self.trainer.device),
+            parameters=sum(p.numel() for p in self.parts.model.parameters()),
+            first_step=self.trainer.step,
+            steps=self.settings.run.steps,
+        )

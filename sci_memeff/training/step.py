@@ -1,0 +1,174 @@
+"""One training step: forward, loss, backward and clipping per sample, then one update.
+
+A step is a function of the weights, the optimizer's state, the seed and the number of its first
+sample; nothing else is carried from step to step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sci_memeff.data.example import Example, Skipped
+from sci_memeff.errors import BadDataError
+from sci_memeff.measure.peak import peak_bytes
+from sci_memeff.training.batch import Batch, last_pass, to_batch
+from sci_memeff.training.config import OptimizerConfig
+from sci_memeff.training.optimizer import (
+    ClippedMean,
+    adam,
+    averaged,
+    learning_rate,
+    set_learning_rate,
+)
+from sci_memeff.training.randomness import sown
+from sci_memeff.training.reports import SkippedSample, StepReport
+from sci_memeff.training.scores import mean_lddt_ca
+
+__all__ = ["Loss", "Trainer"]
+
+Loss = Callable[[Mapping[str, Tensor], Batch], tuple[Tensor, Mapping[str, Tensor]]]
+
+MAX_SKIPPED_IN_A_ROW = 1_000
+DROPOUT = 1  # the stream of random numbers that the model draws from, beside the data's
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What one sample of a batch came to."""
+
+    name: str
+    loss: float
+    lddt_ca: float
+    terms: dict[str, float]
+    gradient_norm: float
+
+    @property
+    def problem(self) -> str:
+        """Why the sample must not be learnt from; "" if it may."""
+        if not math.isfinite(self.loss):
+            bad = [name for name, value in self.terms.items() if not math.isfinite(value)]
+            return f"{self.name}: the loss is {self.loss} (terms not finite: {', '.join(bad)})"
+        if not math.isfinite(self.gradient_norm):
+            return f"{self.name}: the gradient's norm is {self.gradient_norm}"
+        return ""
+
+
+class Trainer:
+    """A model, its loss and its optimizer, advanced one update at a time.
+
+    `loss(outputs, features)` returns the scalar to minimise and the terms to report. `step`
+    counts updates (skipped ones too), `next_sample` the samples of the stream that are used up.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        config: OptimizerConfig,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device)
+        self.loss = loss
+        self.config = config
+        self.seed = seed
+        self.device = device
+        self.optimizer = adam(self.model, config)
+        self.ema = averaged(self.model, config.ema_decay)
+        self.step = 0
+        self.next_sample = 0
+
+    def advance(
+        self, stream: Iterator[tuple[int, Example | Skipped]], stop: Callable[[], bool]
+    ) -> StepReport | None:
+        """Take samples from `stream` (at `next_sample`) for one update, and make it.
+
+        None where `stop` became true between two samples: the step is as if it had not begun. An
+        update with a loss or a gradient that is not finite is not made, and the report says so.
+        """
+        began = time.perf_counter()
+        gradients = ClippedMean(self.model.parameters(), self.config.clip_norm)
+        done: list[_Sample] = []
+        skipped: list[SkippedSample] = []
+        next_sample = self.next_sample
+        self.model.train()
+        while len(done) < self.config.batch_size:
+            if stop():
+                return None
+            example, next_sample = _next_example(stream, skipped)
+            done.append(self._learn(example, next_sample - 1, gradients))
+        self.step += 1
+        self.next_sample = next_sample
+        problem = "; ".join(sample.problem for sample in done if sample.problem)
+        rate = learning_rate(self.config, self.step * self.config.batch_size)
+        if not problem:
+            self._update(gradients, rate)
+        return StepReport(
+            step=self.step,
+            next_sample=next_sample,
+            names=tuple(sample.name for sample in done),
+            loss=_mean([sample.loss for sample in done]),
+            lddt_ca=_mean([sample.lddt_ca for sample in done]),
+            terms={name: _mean([s.terms[name] for s in done]) for name in done[0].terms},
+            learning_rate=rate,
+            gradient_norm=_mean([sample.gradient_norm for sample in done]),
+            updated=not problem,
+            skipped=tuple(skipped),
+            seconds=time.perf_counter() - began,
+            peak_bytes=peak_bytes(self.device),
+            problem=problem,
+        )
+
+    def _learn(self, example: Example, sample: int, gradients: ClippedMean) -> _Sample:
+        """Forward and backward of one sample; its clipped gradient joins `gradients`."""
+        with sown(self.seed, DROPOUT, sample, device=self.device):
+            batch = to_batch(example, self.device)
+            outputs = self.model(batch)
+            features = last_pass(batch)
+            loss, terms = self.loss(outputs, features)
+            norm = math.nan
+            if math.isfinite(loss.item()):
+                loss.backward()
+                norm = gradients.take()
+        return _Sample(
+            name=example.name,
+            loss=loss.item(),
+            lddt_ca=mean_lddt_ca(outputs, features),
+            terms={name: float(term.detach()) for name, term in terms.items()},
+            gradient_norm=norm,
+        )
+
+    def _update(self, gradients: ClippedMean, rate: float) -> None:
+        gradients.put()
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update_parameters(self.model)
+
+
+def _next_example(
+    stream: Iterator[tuple[int, Example | Skipped]], skipped: list[SkippedSample]
+) -> tuple[Example, int]:
+    """The next usable example and the number of the sample after it."""
+    for _ in range(MAX_SKIPPED_IN_A_ROW):
+        k, item = next(stream)
+        if isinstance(item, Example):
+            return item, k + 1
+        skipped.append(SkippedSample(sample=k, name=item.name, reason=item.reason))
+    last = skipped[-1]
+    raise BadDataError(
+        f"{MAX_SKIPPED_IN_A_ROW} samples in a row could not be used; the last: {last.reason}",
+        source=last.name,
+        mend="run `sci-memeff data check DIR` to see what is wrong with each entry",
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,69 @@
+"""The data stream: samples 0, 1, 2, … in order, each a function of its number alone."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from torch.utils.data import DataLoader, Dataset
+
+from sci_memeff.data.example import Example, Skipped
+from sci_memeff.errors import SciMemeffError
+
+__all__ = ["Data", "samples"]
+
+Item: TypeAlias = Example | Skipped
+
+
+@runtime_checkable
+class Data(Protocol):
+    """`data[k]` is sample k, whenever and wherever it is asked for."""
+
+    def __getitem__(self, k: int, /) -> Item:
+        """Sample k, or why it cannot be used."""
+        ...
+
+
+class _Guarded(Dataset[Item]):
+    """Turns the package's own errors into skipped samples: bad input must not end a run."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+
+    def __getitem__(self, k: int) -> Item:
+        try:
+            return self.data[k]
+        except SciMemeffError as error:
+            return Skipped(name=f"sample {k}", reason=error.wrong)
+
+
+def samples(data: Data, *, start: int, workers: int) -> Iterator[tuple[int, Item]]:
+    """(k, data[k]) for k = start, start + 1, … without end.
+
+    `workers` processes prepare samples ahead (two each); the order and the samples are the same
+    for any number. 0 prepares each when it is asked for, in this process.
+    """
+    loader = DataLoader(
+        _Guarded(data),
+        sampler=itertools.count(start),  # pyright: ignore[reportArgumentType]
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals_to_parent,
+    )
+    yield from enumerate(loader, start)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal: the parent finishes its step with the workers.
+
+    A forked worker also inherits the parent's SIGTERM handler, under which it could not be ended.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,152 @@
+"""Checkpoints: what comes back, what is left of a write that was cut short, what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sci_memeff.errors import BadCheckpointError, BadWeightsError
+from sci_memeff.training import checkpoint
+from sci_memeff.training.step import Trainer
+from sci_memeff.training.stream import samples
+from sci_memeff.training.weights import load_any
+
+from .standins import TinyData, TinyModel, loss, settings
+
+CPU = torch.device("cpu")
+
+
+def trainer(width: int = 8, updates: int = 0) -> Trainer:
+    one = Trainer(TinyModel(width), loss, settings().optimizer, seed=0, device=CPU)
+    advance(one, updates)
+    return one
+
+
+def advance(one: Trainer, updates: int) -> None:
+    stream = samples(TinyData(), start=one.next_sample, workers=0)
+    for _ in range(updates):
+        assert one.advance(stream, lambda: False) is not None
+
+
+def test_everything_comes_back(tmp_path):
+    one, two = trainer(updates=3), trainer()
+    path = checkpoint.write(tmp_path, one, {"a": 1}, keep=2)
+    assert path.name == "step-00000003"
+    found = checkpoint.read(path)
+    assert found.settings == {"a": 1}
+    checkpoint.restore(found, two)
+    assert (two.step, two.next_sample) == (one.step, one.next_sample) == (3, 7)
+    advance(one, 2)
+    advance(two, 2)
+    for name, tensor in one.ema.state_dict().items():
+        assert torch.equal(two.ema.state_dict()[name], tensor), name
+    moments, wanted = two.optimizer.state_dict(), one.optimizer.state_dict()
+    assert moments["state"].keys() == wanted["state"].keys()
+    assert moments["param_groups"] == wanted["param_groups"]
+
+
+def test_checkpoint_holds_no_pickle(tmp_path):
+    path = checkpoint.write(tmp_path, trainer(updates=1), {}, keep=1)
+    assert sorted(file.name for file in path.iterdir()) == [
+        "adam.safetensors",
+        "averaged.safetensors",
+        "model.safetensors",
+        "state.json",
+    ]
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    one = trainer()
+    for _ in range(4):
+        advance(one, 1)
+        checkpoint.write(tmp_path, one, {}, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
+
+
+def test_write_that_was_cut_short_leaves_no_checkpoint(tmp_path, monkeypatch):
+    one = trainer(updates=1)
+    checkpoint.write(tmp_path, one, {}, keep=2)
+    advance(one, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_digest", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            checkpoint.write(tmp_path, one, {}, keep=2)
+    found = checkpoint.newest_good(tmp_path, pytest.fail)
+    assert found is not None
+    assert found.step == 1
+    checkpoint.write(tmp_path, one, {}, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+
+
+def test_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path):
+    one = trainer(updates=1)
+    path = checkpoint.write(tmp_path, one, {}, keep=2)
+    (path / "adam.safetensors").write_bytes(b"")
+    checkpoint.write(tmp_path, one, {}, keep=2)
+    assert checkpoint.read(path).step == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "model.safetensors").write_bytes(b"short"),
+        lambda path: (path / "averaged.safetensors").unlink(),
+        lambda path: (path / "state.json").write_text('{"step": 1'),
+        lambda path: (path / "state.json").write_text("[]"),
+        lambda path: (path / "state.json").unlink(),
+    ],
+)
+def test_damage_is_an_error_that_names_the_checkpoint(tmp_path, damage):
+    path = checkpoint.write(tmp_path, trainer(updates=1), {}, keep=2)
+    damage(path)
+    with pytest.raises(
+        BadCheckpointError, match=r"(?s)step-00000001 is damaged.*name another checkpoint"
+    ):
+        checkpoint.read(path)
+
+
+def test_none_whole_is_an_error_and_none_at_all_is_none(tmp_path):
+    assert checkpoint.newest_good(tmp_path, pytest.fail) is None
+    path = checkpoint.write(tmp_path, trainer(), {}, keep=2)
+    (path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(BadCheckpointError, match=r"(?s)none of the 1 .* is whole.*new run"):
+        checkpoint.newest_good(tmp_path, lambda line: None)
+
+
+def test_other_format_is_refused(tmp_path):
+    path = checkpoint.write(tmp_path, trainer(), {}, keep=2)
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps(state | {"format": 99}))
+    with pytest.raises(BadCheckpointError, match=r"(?s)format 99.*version of sci_memeff"):
+        checkpoint.read(path)
+
+
+def test_checkpoint_of_another_model_lists_the_tensors(tmp_path):
+    found = checkpoint.read(checkpoint.write(tmp_path, trainer(), {}, keep=2))
+    wider = trainer(width=9)
+    before = wider.model.out.weight.clone()
+    with pytest.raises(
+        BadCheckpointError, match=r"(?s)out.weight is \(111, 8\), the model has \(111, 9\).*config"
+    ):
+        checkpoint.restore(found, wider)
+    assert torch.equal(wider.model.out.weight, before)
+
+
+def test_weights_load_from_a_run_folder_and_from_a_checkpoint(tmp_path):
+    one = trainer(updates=2)
+    path = checkpoint.write(tmp_path / "checkpoints", one, {}, keep=2)
+    for place in (tmp_path, path):
+        model = TinyModel()
+        load_any(model, place, pytest.fail)
+        assert torch.equal(model.out.weight, one.ema.module.out.weight)
+
+
+def test_weights_that_are_not_there_or_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(BadWeightsError, match=r"(?s)without checkpoints.*OpenFold .pt"):
+        load_any(TinyModel(), tmp_path, pytest.fail)
+    checkpoint.write(tmp_path / "checkpoints", trainer(), {}, keep=2)
+    with pytest.raises(BadWeightsError, match=r"(?s)of another model.*config.yaml"):
+        load_any(TinyModel(9), tmp_path, pytest.fail)
+    with pytest.raises(BadWeightsError, match="ending"):
+        load_any(TinyModel(), Path("weights.zip"), pytest.fail)
