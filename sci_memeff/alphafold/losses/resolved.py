@@ -5,6 +5,7 @@ Axes: i residues, a the 37 atom columns.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,6 +42,8 @@ class ExperimentallyResolvedLoss(nn.Module):
         exists: Mask[Tensor, "*b i a"],
     ) -> Float[Tensor, "*b i"]:
         """The summed error of some residues."""
-        target = resolved.to(logits.dtype)
-        errors = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        dtype = torch.promote_types(logits.dtype, exists.dtype)  # not half precision
+        errors = functional.binary_cross_entropy_with_logits(
+            logits.to(dtype), resolved.to(dtype), reduction="none"
+        )
         return (errors * exists).sum(-1)

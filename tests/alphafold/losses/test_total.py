@@ -183,6 +183,18 @@ def test_autocast_leaves_positions_alone():
         torch.testing.assert_close(one, other)
 
 
+def test_half_precision_logits_are_weighed_in_full():
+    out, batch = example(LETTERS, 0, dtype=torch.float32)
+    names = [name for name in out if name.endswith("logits")]
+    assert len(names) == 5
+    low = out | {name: out[name].bfloat16() for name in names}
+    loss = AlphaFoldLoss(EVERY_TERM)
+    total, terms = loss(low, batch)
+    expected, its_terms = loss(low | {name: low[name].float() for name in names}, batch)
+    torch.testing.assert_close((total, terms), (expected, its_terms))
+    assert total.dtype == torch.float32
+
+
 def test_runs_on_tensors_without_data():
     out, batch = example(LETTERS, 0)
     loss = AlphaFoldLoss(EVERY_TERM)
