@@ -48,7 +48,8 @@ def parse_pdb(text: str, *, source: str, entry_id: str, model: int = 1) -> Struc
     """
     _check_atoms(text, source)
     try:
-        structure = gemmi.read_pdb_string(text)
+        # one byte for each character, or the columns behind it would shift
+        structure = gemmi.read_pdb_string(text.encode("ascii", "replace").decode())
         structure.setup_entities()
         structure.assign_label_seq_id()
     except (ValueError, RuntimeError, IndexError) as error:
