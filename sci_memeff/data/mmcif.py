@@ -13,7 +13,7 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from sci_memeff.data.assemble import AtomTable, build_chain
+from sci_memeff.data.assemble import AtomTable, Polymer, build_chain
 from sci_memeff.data.cif_table import columns, first_value, numbers, read_block, values
 from sci_memeff.data.files import read_text
 from sci_memeff.data.polymers import protein_chains
@@ -50,27 +50,10 @@ def parse_mmcif(text: str, *, source: str, model: int = 1) -> Structure:
     polymers = protein_chains(block, source=source)
     table = _SiteTable(block, source)
     rows, num_models = table.rows_of_model(model)
-    chains: dict[str, Chain] = {}
-    dropped: Counter[str] = Counter()
-    for polymer, row_of_number in polymers:
-        mine = rows[table.label_asym[rows] == polymer.label_id]
-        known = np.array([table.label_seq[row] in row_of_number for row in mine], dtype=bool)
-        dropped["a number outside the sequence"] += int((~known).sum())
-        mine = mine[known]
-        if not len(mine):
-            continue
-        residue = np.array([row_of_number[table.label_seq[row]] for row in mine], dtype=np.int64)
-        chain, left_out = build_chain(
-            str(table.author_asym[mine[0]]), polymer, table.atoms(mine, residue)
-        )
-        dropped += left_out
-        if chain.author_id in chains:
-            dropped["a second chain of the same author id"] += int(chain.mask.sum())
-        elif chain.mask.any():
-            chains[chain.author_id] = chain
+    chains, dropped = _chains(polymers, table, rows)
     if not chains:
         raise BadDataError(
-            f"no protein chain has coordinates (left out: {dict(+dropped) or 'nothing'})",
+            f"no protein chain has coordinates (left out: {dict(dropped) or 'nothing'})",
             source=source,
             field=_SITE + "*",
             mend="fetch the file again, or leave this entry out",
@@ -82,8 +65,32 @@ def parse_mmcif(text: str, *, source: str, model: int = 1) -> Structure:
         release_date=_release_date(block, source),
         method=", ".join(filter(None, values(block, "_exptl.method"))).upper(),
         num_models=num_models,
-        dropped=dict(+dropped),
+        dropped=dict(dropped),
     )
+
+
+def _chains(
+    polymers: list[tuple[Polymer, dict[str, int]]], table: _SiteTable, rows: np.ndarray
+) -> tuple[dict[str, Chain], Counter[str]]:
+    """By author id, what these rows hold of each polymer; and what was left out of them."""
+    chains: dict[str, Chain] = {}
+    dropped: Counter[str] = Counter()
+    for polymer, row_of_number in polymers:
+        mine = rows[table.label_asym[rows] == polymer.label_id]
+        known = np.array([table.label_seq[row] in row_of_number for row in mine], dtype=bool)
+        dropped["a number outside the sequence"] += int((~known).sum())
+        mine = mine[known]
+        if not len(mine):
+            continue
+        residue = np.array([row_of_number[table.label_seq[row]] for row in mine], dtype=np.int64)
+        author_id = str(table.author_asym[mine[0]])
+        chain, left_out = build_chain(author_id, polymer, table.atoms(mine, residue))
+        dropped += left_out
+        if author_id in chains:
+            dropped["a second chain of the same author id"] += int(chain.mask.sum())
+        elif chain.mask.any():
+            chains[author_id] = chain
+    return chains, +dropped
 
 
 class _SiteTable:
