@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ SCRIPT = ROOT / "benchmarks" / "parameters.py"
 
 @pytest.fixture(scope="module")
 def script() -> dict:
-    return runpy.run_path(str(SCRIPT))
+    names = runpy.run_path(str(SCRIPT))
+    return {**names, "network": cache(names["network"])}
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             f"{path}: there is no such file", mend="give the path of a params_model_*.npz"
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = dict(archive)
     # A damaged file makes np.load raise almost anything.
     except Exception as error:
@@ -59,7 +59,7 @@ def _tensors(name: str, array: np.ndarray) -> dict[str, Tensor]:
     if name in STACKED:
         place = STACKED[name]
         return {
-            place.name.format(i): _tensor(layer, place.num_input_axes)
+            place.name.format(i): _tensor(np.asarray(layer), place.num_input_axes)
             for i, layer in enumerate(np.atleast_1d(array))
         }
     return {name: torch.from_numpy(array)}

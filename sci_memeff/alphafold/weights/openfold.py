@@ -85,10 +85,11 @@ def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
             f"{path} holds {type(found).__name__} and no tensors by name",
             mend="give a .pt that OpenFold wrote, or one that save_openfold did",
         )
-    strange = [name for name, value in found.items() if not isinstance(value, Tensor)]
+    strange = [k for k, v in found.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
     if strange:
+        shown = ", ".join(repr(name) for name in strange[:3])
         raise BadWeightsError(
-            f"{path}: {len(strange)} entries are no tensors ({', '.join(map(str, strange[:3]))})",
+            f"{path}: {len(strange)} entries are no tensors by name ({shown})",
             mend="give the dictionary of the weights alone",
         )
     return {_bare(name): tensor for name, tensor in found.items()}
