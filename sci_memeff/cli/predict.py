@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from sci_memeff.cli.devices import chosen_device
 from sci_memeff.cli.failures import readable
@@ -70,8 +70,7 @@ def predict(
     seed: Annotated[int, typer.Option(help="Of the rows drawn from the alignments.", min=0)] = 0,
 ) -> None:
     """Predict a structure from a sequence and its alignments."""
-    console = Console(stderr=True)
-    network, config = load_model(weights, model, console.print)
+    network, config = load_model(weights, model, lambda line: print(line, file=sys.stderr))
     protein = _protein(fasta, alignments, data, chain, config)
     where = chosen_device(device)
     example = evaluation_example(protein, config, seed=seed)

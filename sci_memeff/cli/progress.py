@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -16,13 +17,12 @@ LINES = 50  # plain lines of a whole run
 SMOOTHING = 0.9
 
 
-def readable_bytes(count: float) -> str:
+def readable_bytes(count: int) -> str:
     """1610612736 → "1.50 GiB"."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.2f} GiB"
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} B"
 
 
 class Printed:
@@ -104,7 +104,7 @@ def score_table(scores: Sequence[ProteinScore]) -> Table:
         table.add_column(name, justify="right")
     for score in scores:
         table.add_row(
-            score.name,
+            escape(score.name),
             str(score.residues),
             f"{score.lddt_ca:.3f}",
             f"{score.rmsd_ca:.2f}",
@@ -121,5 +121,5 @@ def skipped_table(skipped: dict[tuple[str, str], int]) -> Table:
     table.add_column("times", justify="right")
     table.add_column("why")
     for (name, reason), count in sorted(skipped.items()):
-        table.add_row(name, str(count), reason)
+        table.add_row(escape(name), str(count), escape(reason))
     return table

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import torch
 
 __all__ = ["peak_bytes", "reset_peak"]
+
+_STATUS = Path("/proc/self/status")
+_FIELD = "VmHWM:"
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -20,13 +24,22 @@ def peak_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    import resource  # POSIX only
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB, macOS bytes
+    # Linux: getrusage's figure would include what the parent held when it started this process
+    if _STATUS.exists():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(_FIELD):
+                return int(line.split()[1]) * 1024
+    return _rusage_bytes()
 
 
 def reset_peak(device: torch.device) -> None:
-    """Count anew from here on a CUDA device; a process's resident peak cannot be reset."""
+    """Count anew from here on a CUDA device; a process's resident peak is left as it is."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+
+
+def _rusage_bytes() -> int:
+    import resource  # POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB

@@ -23,7 +23,8 @@ EXPERIMENT, PREDICTED = "#9aa0a6", "#d1495b"
 def draw(path: Path, drawn: Sequence[tuple[Prediction, ProteinScore]]) -> None:
     """Cα traces of each prediction over its experiment, superposed, one panel each; PNG.
 
-    Predictions without an experiment are left out. MissingPackageError without matplotlib.
+    Predictions with fewer than three resolved residues to compare are left out.
+    MissingPackageError without matplotlib.
     """
     try:
         from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ def draw(path: Path, drawn: Sequence[tuple[Prediction, ProteinScore]]) -> None:
         raise MissingPackageError(
             "a picture needs matplotlib", mend="pip install 'sci-memeff[plot]'"
         ) from error
-    known = [(p, score) for p, score in drawn if p.experiment is not None]
+    known = [(p, score) for p, score in drawn if _num_resolved(p) >= 3]
     figure = Figure(figsize=(4.2 * max(1, len(known)), 4.4), layout="constrained")
     for k, (prediction, score) in enumerate(known):
         axes = figure.add_subplot(1, len(known), k + 1, projection="3d")
@@ -43,6 +44,11 @@ def draw(path: Path, drawn: Sequence[tuple[Prediction, ProteinScore]]) -> None:
         frameon=False,
     )
     figure.savefig(path, dpi=150)
+
+
+def _num_resolved(prediction: Prediction) -> int:
+    mask = prediction.experiment_mask
+    return 0 if mask is None else int(mask[:, CA].sum())
 
 
 def _panel(axes: Any, prediction: Prediction, title: str) -> None:

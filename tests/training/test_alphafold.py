@@ -1,0 +1,116 @@
+"""The loop with the real network, losses and bundled proteins, as small as they go."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sci_memeff.alphafold.config import ModelConfig
+from sci_memeff.data.config import DataConfig
+from sci_memeff.errors import BadDataError
+from sci_memeff.training import preset, train_alphafold
+from sci_memeff.training.inference import load_model
+from sci_memeff.training.presets import Preset
+from sci_memeff.training.reports import Silent
+
+DATA = Path(__file__).parents[2] / "data"
+
+MODEL = ModelConfig(
+    c_m=16,
+    c_z=8,
+    c_s=16,
+    c_e=8,
+    c_t=8,
+    num_evoformer_blocks=1,
+    num_extra_msa_blocks=1,
+    num_template_blocks=1,
+    num_structure_iterations=2,
+    num_heads_msa=2,
+    num_heads_pair=2,
+    num_heads_ipa=2,
+    c_hidden_msa=4,
+    c_hidden_extra_msa=4,
+    c_hidden_opm=4,
+    c_hidden_triangle_multiplication=8,
+    c_hidden_triangle_attention=4,
+    c_hidden_template_attention=4,
+    c_hidden_template_multiplication=8,
+    c_hidden_ipa=4,
+    c_resnet=8,
+    c_plddt=8,
+)
+
+
+def tiny(steps: int) -> Preset:
+    """Dropout, recycling, templates and every loss, at sizes of a few."""
+    base = preset("finetuning")
+    return Preset(
+        name="tiny",
+        model=MODEL,
+        data=replace(
+            DataConfig(),
+            crop_size=20,
+            max_msa_clusters=4,
+            max_extra_msa=4,
+            max_templates=1,
+            max_recycling=1,
+        ),
+        loss=base.loss,
+        optimizer=replace(base.optimizer, batch_size=2),
+        run=replace(base.run, steps=steps, workers=0, checkpoint_every=2, validate_every=0),
+    )
+
+
+def losses(folder: Path) -> list[str]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [row["loss"] for row in csv.DictReader(file)]
+
+
+class Cut(Silent):
+    def stepped(self, report) -> None:
+        if report.step == 3:
+            raise RuntimeError("power cut")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alphafold") / "run"
+    fitted = train_alphafold(tiny(4), DATA, folder)
+    assert fitted.summary is not None
+    assert len(fitted.scores) == fitted.summary.proteins == 5
+    assert fitted.summary.lddt_ca is not None
+    assert 0.0 < fitted.summary.lddt_ca < 1.0
+    return folder
+
+
+def test_run_cut_short_resumes_bit_for_bit(run, tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        train_alphafold(tiny(4), DATA, tmp_path, reporter=Cut())
+    train_alphafold(tiny(4), DATA, tmp_path, resume=True)
+    assert losses(tmp_path) == losses(run)
+    assert len(set(losses(run))) == 4
+
+
+def test_predicted_structures_are_written(run):
+    assert len(list((run / "structures").glob("*.cif"))) == 5
+    assert len(list((run / "structures").glob("*.pdb"))) == 5
+
+
+def test_weights_of_a_run_start_another(run, tmp_path):
+    model, data = load_model(run, "model_1_ptm", pytest.fail)
+    assert data.crop_size == 20
+    assert not model.training
+    other = replace(tiny(1), optimizer=replace(tiny(1).optimizer, learning_rate=1e-12))
+    fitted = train_alphafold(other, DATA, tmp_path, weights=run)
+    trained = fitted.trainer.model.state_dict()
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(trained[name], tensor, atol=1e-9, rtol=0.0)
+
+
+def test_folder_without_proteins_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadDataError, match="nothing to train on"):
+        train_alphafold(tiny(1), tmp_path / "empty", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
