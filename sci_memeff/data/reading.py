@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def read_chain(
     chain = structure.chain(author_id)
     query = Query(chain.sequence, structure.entry_id, structure.release_date)
     target = Target(chain.positions, chain.mask, structure.resolution or 0.0)
-    return _protein(folder, name, query, target, config, read)
+    return replace(_protein(folder, name, query, config, read), target=target)
 
 
 def read_prediction(
@@ -58,7 +59,8 @@ def read_prediction(
     mask = chain.mask & confident.any(axis=1, keepdims=True)
     positions = np.where(mask[..., None], chain.positions, np.float32(0.0))
     target = Target(positions, mask, is_distillation=True)
-    return _protein(folder, name, Query(chain.sequence), target, config, read)
+    protein = _protein(folder, name, Query(chain.sequence), config, read)
+    return replace(protein, target=target)
 
 
 def sequence_protein(
@@ -91,10 +93,11 @@ def _protein(
     folder: DataFolder,
     name: str,
     query: Query,
-    target: Target,
     config: DataConfig,
     read: ReadStructure | None,
 ) -> Protein:
+    """What a folder holds of a chain besides its structure."""
+
     def read_from_folder(entry_id: str) -> Structure | None:
         return template_structure(folder, entry_id)
 
@@ -103,4 +106,4 @@ def _protein(
         hits = folder.template_hits(name)
         templates = find_templates(query, hits, read or read_from_folder, config).templates
     alignment = merge_msas(query.sequence, folder.msas(name))
-    return Protein(name, query.sequence, alignment, templates, target)
+    return Protein(name, query.sequence, alignment, templates)

@@ -1,4 +1,5 @@
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -79,6 +80,20 @@ def test_entries_are_replaced_whole(cache, monkeypatch):
     monkeypatch.undo()
     assert set(cache.load(KEY)[0]) == set(ARRAYS)
     assert [path.name for path in cache.path(KEY).parent.iterdir()] == [cache.path(KEY).name]
+
+
+def test_many_may_write_and_read_at_once(cache):
+    def work(number):
+        whole = []
+        for _ in range(20):
+            cache.store(KEY, {"numbers": np.full(1000, number)}, {"by": str(number)})
+            arrays, notes = cache.load(KEY)
+            whole.append((arrays["numbers"] == int(notes["by"])).all())
+        return all(whole)
+
+    cache.store(KEY, {"numbers": np.full(1000, 0)}, {"by": "0"})
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
 
 
 def test_a_digest_knows_where_parts_end():
