@@ -22,7 +22,7 @@ def mask_bias(
 ) -> Float[Tensor, "*shape"]:
     """0 where the mask holds and -strength where it does not, in the dtype of `like`.
 
-    Finite, so a row without any key attends to all of them evenly instead of giving NaN.
+    Finite, so a row without any key attends to all of them, evenly in float32, and gives no NaN.
     """
     return (mask.to(like.dtype) - 1) * strength
 

@@ -78,7 +78,7 @@ def random_batch(
         return torch.randint(high, shape, generator=g)
 
     def mask(*shape: int) -> Tensor:
-        return random_mask(*shape, generator=g)
+        return random_mask(r, *shape, generator=g).movedim(0, -1)
 
     seq_mask = torch.ones(b, n, r, dtype=torch.float64)
     seq_mask[:, -2:] = 0
@@ -89,21 +89,21 @@ def random_batch(
         "seq_mask": seq_mask,
         "target_feat": normal(b, n, 22, r),
         "msa_feat": normal(b, s, n, 49, r),
-        "msa_mask": mask(b, r, s, n).movedim(1, -1) * seq_mask[:, None],
+        "msa_mask": mask(b, s, n) * seq_mask[:, None],
         "extra_msa": whole(23, b, e, n, r),
-        "extra_has_deletion": mask(b, e, n, r),
+        "extra_has_deletion": mask(b, e, n),
         "extra_deletion_value": normal(b, e, n, r),
-        "extra_msa_mask": mask(b, r, e, n).movedim(1, -1) * seq_mask[:, None],
+        "extra_msa_mask": mask(b, e, n) * seq_mask[:, None],
         "template_mask": torch.ones(b, t, r, dtype=torch.float64),
         "template_aatype": whole(22, b, t, n, r),
         "template_all_atom_positions": 10 * normal(b, t, n, 37, 3, r),
-        "template_all_atom_mask": mask(b, t, n, r, 37).movedim(-1, -2),
+        "template_all_atom_mask": mask(b, t, n, 37),
         "template_pseudo_beta": 10 * normal(b, t, n, 3, r),
-        "template_pseudo_beta_mask": mask(b, t, n, r),
+        "template_pseudo_beta_mask": mask(b, t, n),
         "template_torsion_angles_sin_cos": torsions,
         "template_alt_torsion_angles_sin_cos": -torsions,
-        "template_torsion_angles_mask": mask(b, t, r, n, 7).movedim(2, -1),
-        "atom37_atom_exists": mask(b, n, r, 37).movedim(-1, -2),
+        "template_torsion_angles_mask": mask(b, t, n, 7),
+        "atom37_atom_exists": mask(b, n, 37),
     }
     features["template_mask"][:, -1] = 0
     return features
