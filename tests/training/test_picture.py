@@ -38,8 +38,7 @@ def test_picture_has_a_panel_for_each_known_structure(tmp_path):
     assert two.shape[1] == 2 * one.shape[1]
     colours = one[..., :3].reshape(-1, 3)
     for wanted in (picture.EXPERIMENT, picture.PREDICTED):
-        rgb = np.array([int(wanted[k : k + 2], 16) for k in (1, 3, 5)]) / 255
-        assert (np.abs(colours - rgb).max(-1) < 0.02).sum() > 100
+        assert (np.abs(colours - wanted).max(-1) < 0.02).sum() > 100
 
 
 def test_prediction_is_superposed_and_not_mirrored():
@@ -52,3 +51,14 @@ def test_prediction_is_superposed_and_not_mirrored():
     hands = [np.linalg.det(vectors[:3]) for vectors in (steps, turned)]
     assert hands[0] == pytest.approx(hands[1], rel=1e-4)
     assert not resolved[7:9].any()
+
+
+def test_curve_meets_every_residue_and_spans_no_gap():
+    experiment, _, resolved = picture._turned(helix())
+    pieces = picture._pieces(experiment, resolved)
+    assert len(pieces) == picture.SMOOTH * (6 + 10)
+    np.testing.assert_array_equal(pieces[:: picture.SMOOTH, 0][:6], experiment[:6])
+    ends = pieces[picture.SMOOTH - 1 :: picture.SMOOTH, 1]
+    np.testing.assert_allclose(ends[:6], experiment[1:7], atol=1e-5)
+    joints = pieces[1:, 0] - pieces[:-1, 1]
+    assert (np.abs(joints).max(-1) > 1e-5).sum() == 1  # the gap
