@@ -59,9 +59,10 @@ class ModelConfig:
                 raise BadConfigError(
                     f"model setting {name} is {value}", mend="give a rate from 0 up to, not with, 1"
                 )
-            if not is_rate and value < (0 if name.startswith("num_") else 1):
+            least = 0 if name.endswith("_blocks") else 1
+            if not is_rate and value < least:
                 raise BadConfigError(
-                    f"model setting {name} is {value}", mend="give a positive whole number"
+                    f"model setting {name} is {value}", mend=f"give a whole number from {least} on"
                 )
 
 
