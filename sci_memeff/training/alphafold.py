@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from sci_memeff.alphafold.losses import AlphaFoldLoss
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.dataset import TrainingData
 from sci_memeff.data.layout import DataFolder
+from sci_memeff.data.records import Record
 from sci_memeff.training.loop import Fitted, Parts, fit
 from sci_memeff.training.presets import Preset
 from sci_memeff.training.randomness import sown
@@ -18,7 +21,8 @@ from sci_memeff.training.weights import load_any
 
 __all__ = ["train_alphafold"]
 
-INITIAL_WEIGHTS = 0
+INITIAL_WEIGHTS = 0  # a stream of random numbers of its own
+NAMED = 20  # dropped chains that are named one by one
 
 
 def train_alphafold(
@@ -36,13 +40,33 @@ def train_alphafold(
     `weights` to start from may be a run folder, a checkpoint, an OpenFold .pt or a DeepMind .npz.
     A resumed run goes on with its own. Errors: those of the data, of the weights and of `fit`.
     """
-    proteins = TrainingData(DataFolder(data), settings.data, settings.run.seed)
-    with sown(settings.run.seed, INITIAL_WEIGHTS):
+    run, tell = settings.run, reporter or Silent()
+    proteins = TrainingData(DataFolder(data), settings.data, run.seed, cache_dir=run.cache_dir)
+    with sown(run.seed, INITIAL_WEIGHTS):
         model = AlphaFold(settings.model)
     if weights is not None:
-        load_any(model, weights, (reporter or Silent()).noted)
-    tell = reporter or Silent()
-    for name, reason in proteins.dropped.items():
-        tell.noted(f"left out {name}: {reason}")
-    parts = Parts(model, AlphaFoldLoss(settings.loss), proteins, proteins.validation())
+        load_any(model, weights, tell.noted)
+    parts = Parts(
+        model,
+        AlphaFoldLoss(settings.loss),
+        proteins,
+        proteins.validation(),
+        fingerprint=_fingerprint(proteins.records),
+    )
+    _tell_dropped(proteins.dropped, tell)
     return fit(parts, settings, folder, device=device, resume=resume, reporter=reporter)
+
+
+def _fingerprint(records: Sequence[Record]) -> str:
+    """Tells sets of proteins apart: their number and a hash of names and sequences."""
+    text = "\n".join(f"{record.name} {record.sequence}" for record in records)
+    return f"{len(records)} chains, {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _tell_dropped(dropped: Mapping[str, str], tell: Reporter) -> None:
+    for name, reason in list(dropped.items())[:NAMED]:
+        tell.noted(f"left out {name}: {reason}")
+    if len(dropped) > NAMED:
+        tell.noted(
+            f"left out {len(dropped) - NAMED} more; `sci-memeff data list DIR` names them all"
+        )

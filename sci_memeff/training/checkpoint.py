@@ -56,7 +56,7 @@ class Checkpoint:
     step: int
     next_sample: int
     settings: Mapping[str, Any]
-    """The run's settings, as nested plain values."""
+    """The run's settings, as nested plain values, and `proteins`, which tells its data apart."""
 
 
 def write(folder: Path, trainer: Trainer, settings: Mapping[str, Any], *, keep: int) -> Path:

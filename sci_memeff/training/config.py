@@ -48,6 +48,8 @@ class RunConfig:
     `checkpoint_every` updates and at the end; the newest `keep_checkpoints` stay. Every
     `validate_every` updates, and at the end, the averaged weights are scored (0: at the end
     only). `workers` processes prepare samples ahead; 0 prepares them in the training process.
+    `cache_dir` keeps parsed structures and alignments for the next time they are drawn; without
+    one, every sample is read from its files.
     """
 
     steps: Positive = 78_125
@@ -56,10 +58,17 @@ class RunConfig:
     checkpoint_every: Positive = 500
     keep_checkpoints: Positive = 3
     workers: Count = 0
+    cache_dir: str | None = None
 
 
 FREE_SETTINGS = frozenset(
-    f"run.{name}"
-    for name in ("steps", "validate_every", "checkpoint_every", "keep_checkpoints", "workers")
+    {
+        "run.steps",
+        "run.validate_every",
+        "run.checkpoint_every",
+        "run.keep_checkpoints",
+        "run.workers",
+        "run.cache_dir",
+    }
 )
 """The settings that leave every number of a run as it is: a resumed run may change them."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from sci_memeff.alphafold.config import model_config
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.config import DataConfig
 from sci_memeff.training.checkpoint import read
-from sci_memeff.training.presets import preset
+from sci_memeff.training.presets import Preset, preset
 from sci_memeff.training.settings import override
 from sci_memeff.training.weights import checkpoint_of, load_any
 
@@ -28,7 +28,11 @@ def load_model(
     """
     if weights.is_dir():
         weights = checkpoint_of(weights, warn)
-        settings = override(preset("demo"), read(weights).settings, source=str(weights))
+        recorded = read(weights).settings
+        known = {
+            field.name: recorded[field.name] for field in fields(Preset) if field.name in recorded
+        }
+        settings = override(preset("demo"), known, source=str(weights))
         network, data = settings.model, settings.data
     else:
         network, data = model_config(published), preset("finetuning").data

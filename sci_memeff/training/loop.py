@@ -44,6 +44,8 @@ class Parts:
     """Training samples by number."""
     validation: Sequence[Example]
     """Proteins that are scored, in evaluation mode."""
+    fingerprint: str = ""
+    """Tells this data from other data; a run is not resumed on data of another."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class _Run:
         self.parts = parts
         self.settings = settings
         self.folder = folder
+        self.recorded = plain(settings) | {"proteins": parts.fingerprint}
         self.reporter = reporter or Silent()
         self.trainer = Trainer(
             parts.model,
@@ -124,7 +127,7 @@ class _Run:
         else:
             found = checkpoint.newest_good(self.folder.checkpoints, self.reporter.noted)
             if found is not None:
-                check_same(found.settings, plain(self.settings), source=str(found.path))
+                check_same(found.settings, self.recorded, source=str(found.path))
                 checkpoint.restore(found, self.trainer)
                 self.reporter.noted(f"resumed from {found.path}")
                 self.folder.save_config(to_yaml(self.settings))
@@ -192,7 +195,7 @@ class _Run:
         return checkpoint.write(
             self.folder.checkpoints,
             self.trainer,
-            plain(self.settings),
+            self.recorded,
             keep=run.keep_checkpoints,
         )
 

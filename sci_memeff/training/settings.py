@@ -89,7 +89,7 @@ def check_same(saved: Mapping[str, Any], present: Mapping[str, Any], *, source: 
         raise BadCheckpointError(
             f"{source} was written under another configuration:\n    " + "\n    ".join(lines),
             mend="resume with the run folder's own config.yaml (leave out --preset, --config and "
-            "--seed), or start a new run in another folder with --weights",
+            "--seed) and the same --data, or start a new run in another folder with --weights",
         )
 
 

@@ -8,12 +8,19 @@ import pytest
 import torch
 
 from sci_memeff.alphafold.config import ModelConfig
+from sci_memeff.alphafold.losses import AlphaFoldLoss
+from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.config import DataConfig
+from sci_memeff.data.features import training_example
+from sci_memeff.data.layout import DataFolder
+from sci_memeff.data.reading import read_chain, read_prediction
 from sci_memeff.errors import BadDataError
 from sci_memeff.training import preset, train_alphafold
 from sci_memeff.training.inference import load_model
 from sci_memeff.training.presets import Preset
+from sci_memeff.training.randomness import sown
 from sci_memeff.training.reports import Silent
+from sci_memeff.training.step import Trainer
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -91,6 +98,49 @@ def test_run_cut_short_resumes_bit_for_bit(run, tmp_path):
     train_alphafold(tiny(4), DATA, tmp_path, resume=True)
     assert losses(tmp_path) == losses(run)
     assert len(set(losses(run))) == 4
+
+
+def test_kept_files_change_no_number(run, tmp_path):
+    settings = tiny(4)
+    cached = replace(settings, run=replace(settings.run, cache_dir=str(tmp_path / "cache")))
+    train_alphafold(cached, DATA, tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(run)
+    assert list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["102m_A", "5zyh_A", "7zzx_B", "8f9h_A", "2q2k_A", "6kwc_A"])
+def test_real_protein_makes_an_update(real_data, name):
+    folder = DataFolder(real_data)
+    read = read_prediction if name == "6kwc_A" else read_chain
+    settings = replace(tiny(1), data=replace(tiny(1).data, crop_size=48))
+    example = training_example(read(folder, name, settings.data), settings.data, seed=0, sample=0)
+    config = replace(settings.optimizer, batch_size=1)
+    with sown(0):
+        model = AlphaFold(settings.model)
+    trainer = Trainer(
+        model, AlphaFoldLoss(settings.loss), config, seed=0, device=torch.device("cpu")
+    )
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    report = trainer.advance(iter([(0, example)]), lambda: False)
+    assert report is not None
+    assert report.updated, report.problem
+    assert report.names == (name,)
+    assert any(not torch.equal(model.state_dict()[key], value) for key, value in before.items())
+
+
+def test_chains_left_out_are_named_and_counted(tmp_path):
+    class Heard(Silent):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def noted(self, line: str) -> None:
+            self.lines.append(line)
+
+    settings = replace(tiny(1), data=replace(tiny(1).data, max_length=40))
+    train_alphafold(settings, DATA, tmp_path, reporter=(heard := Heard()))
+    assert "left out 1ubq_A: it has 76 residues, more than 40" in heard.lines
+    assert sum(line.startswith("left out") for line in heard.lines) == 4
 
 
 def test_predicted_structures_are_written(run):

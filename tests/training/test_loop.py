@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,12 @@ def test_resuming_under_other_settings_lists_the_differences(whole):
         match=r"(?s)run\.seed: 5 there, 7 here.*config\.yaml",
     ):
         fit(parts(), settings(seed=7), whole, resume=True)
+
+
+def test_resuming_on_other_proteins_is_refused(whole):
+    other = replace(parts(), fingerprint="4 chains, abc")
+    with pytest.raises(BadCheckpointError, match=r"proteins:  there, 4 chains, abc here"):
+        fit(other, settings(), whole, resume=True)
 
 
 def test_resumed_run_may_be_longer(tmp_path):
