@@ -137,10 +137,10 @@ class InvariantPointAttention(nn.Module):
         self, attention: Tensor, v: Tensor, v_points: Tensor, z: Tensor, frames: Rigid
     ) -> Tensor:
         """Gather values, points (back in each residue's frame), their norms and pairs."""
-        values = (attention @ v).transpose(-2, -3).flatten(-2)
+        values = (attention.to(v.dtype) @ v).transpose(-2, -3).flatten(-2)
         seen = (attention.to(v_points.dtype) @ v_points.flatten(-2)).unflatten(-1, (-1, 3))
         points = frames.unsqueeze(-1).invert_apply(seen.transpose(-3, -4).flatten(-3, -2))
         norms = (points.square().sum(-1) + 1e-8).sqrt()
-        pairs = (attention.transpose(-2, -3) @ z).flatten(-2)
+        pairs = (attention.to(z.dtype).transpose(-2, -3) @ z).flatten(-2)
         gathered = torch.cat([values, *points.unbind(-1), norms, pairs], dim=-1)
         return self.linear_out(gathered.to(self.linear_out.weight.dtype))
