@@ -102,7 +102,7 @@ def random_batch(
         "template_pseudo_beta_mask": mask(b, t, n),
         "template_torsion_angles_sin_cos": torsions,
         "template_alt_torsion_angles_sin_cos": -torsions,
-        "template_torsion_angles_mask": mask(b, t, n, 7),
+        "template_torsion_angles_mask": mask(b, t, n, 7) * seq_mask[:, None, :, None],
         "atom37_atom_exists": mask(b, n, 37),
     }
     features["template_mask"][:, -1] = 0

@@ -1,88 +1,24 @@
+"""DeepMind's files: each layer's answer, computed from the arrays by DeepMind's own equations."""
+
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sci_memeff.alphafold.config import ModelConfig, model_config
 from sci_memeff.alphafold.geometry import Rigid, quaternion_to_rotation
 from sci_memeff.alphafold.model import AlphaFold
-from sci_memeff.alphafold.weights import (
-    load_deepmind,
-    load_openfold,
-    load_weights,
-    save_openfold,
-)
-from sci_memeff.alphafold.weights.names import ARRAYS, STACKED
-from sci_memeff.errors import BadWeightsError
+from sci_memeff.alphafold.weights import load_deepmind
 
-from .deepmind import EVOFORMER, ROOT, TEMPLATE, Arrays, params
-from .networks import SMALL, random_mask
+from ..networks import random_mask
+from .files import CONFIG, Trap, refuses, written
+from .layout import EVOFORMER, ROOT, TEMPLATE, Arrays, params
 
-CONFIG = replace(SMALL, num_extra_msa_blocks=3, num_template_blocks=2)
 S, N, T = 4, 5, 3
-
-
-@pytest.fixture
-def model() -> AlphaFold:
-    return AlphaFold(CONFIG)
-
-
-def unchanged(model: nn.Module) -> Callable[[], bool]:
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    return lambda: all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-
-
-def refuses(load: Callable, model: nn.Module, path: Path, match: str) -> None:
-    same = unchanged(model)
-    with pytest.raises(BadWeightsError, match=match):
-        load(model, path)
-    assert same()
-
-
-# DeepMind's files
-
-
-@pytest.fixture(scope="module")
-def arrays() -> Arrays:
-    return params(CONFIG)
-
-
-def written(path: Path, arrays: Arrays) -> Path:
-    np.savez(path, **arrays)
-    return path
-
-
-@pytest.fixture
-def file(tmp_path, arrays) -> Path:
-    return written(tmp_path / "params_model_1_ptm.npz", arrays)
-
-
-def test_the_table_has_every_array_and_no_other(arrays):
-    assert set(arrays) == ARRAYS.keys() | STACKED.keys()
-    assert not ARRAYS.keys() & STACKED.keys()
-
-
-@pytest.mark.parametrize("name", ["model_1_ptm", "model_4", "model_5_ptm"])
-def test_the_table_has_a_place_for_every_tensor_once(name):
-    config = model_config(name)
-    with torch.device("meta"):
-        tensors = AlphaFold(config).state_dict()
-    present = [p.name for p in ARRAYS.values()]
-    for stack, count in (("evoformer", 48), ("extra_msa_stack", 4), ("template_embedder", 2)):
-        places = [p.name for p in STACKED.values() if p.name.startswith(stack)]
-        present += [name.format(i) for name in places for i in range(count)]
-    if not config.templates:
-        present = [name for name in present if not name.startswith("template_embedder")]
-    if not config.ptm:
-        present = [name for name in present if not name.startswith("aux_heads.tm")]
-    assert sorted(present) == sorted(tensors)
 
 
 def test_every_number_is_loaded_once(model, file, arrays):
@@ -320,58 +256,6 @@ def test_networks_of_every_kind_load(tmp_path):
         load_deepmind(AlphaFold(config), path)
 
 
-# What does not fit, and files that are no good
-
-
-@pytest.mark.parametrize(
-    ("file_has", "model_has", "listed", "mend"),
-    [
-        ({"templates": False}, {}, r"129 tensors missing \(template_embedder", "model_3_ptm"),
-        ({}, {"templates": False}, r"129 tensors unexpected \(template_embedder", "model_1_ptm"),
-        ({"ptm": False}, {}, r"2 tensors missing \(aux_heads.tm.linear.weight, ", "'model_1'"),
-        ({"ptm": False, "templates": False}, {}, "tensors missing", "'model_3'"),
-    ],
-)
-def test_other_networks_are_named(tmp_path, file_has, model_has, listed, mend):
-    path = written(tmp_path / "p.npz", params(replace(CONFIG, **file_has)))
-    model = AlphaFold(replace(CONFIG, **model_has))
-    refuses(load_deepmind, model, path, match=f"(?s){listed}.*mend: .*{mend}")
-
-
-def test_other_sizes_are_listed(tmp_path, model):
-    other = replace(CONFIG, c_s=CONFIG.c_s + 4, num_evoformer_blocks=3)
-    path = written(tmp_path / "p.npz", params(other))
-    refuses(
-        load_deepmind,
-        model,
-        path,
-        match=r"(?s)p\.npz does not fit the model: 93 tensors unexpected \(evoformer\.blocks\.2.*"
-        r", … and 90 more\); \d+ tensors of another shape \(evoformer\.linear\.weight "
-        r"\(24, 16\), in the model \(20, 16\).*mend: build the model with the ModelConfig",
-    )
-
-
-def test_missing_and_strange_arrays_are_listed(tmp_path, model, arrays):
-    rest = {k: v for k, v in arrays.items() if k != f"{EVOFORMER}/preprocess_1d//bias"}
-    path = written(tmp_path / "p.npz", rest | {f"{ROOT}/other//weights": np.zeros(3)})
-    refuses(
-        load_deepmind,
-        model,
-        path,
-        match=r"1 tensor missing \(input_embedder.linear_tf_m.bias\); "
-        r"1 tensor unexpected \(alphafold/alphafold_iteration/other//weights\)",
-    )
-
-
-def test_a_multimer_is_told(tmp_path, model, arrays):
-    extra = {f"{EVOFORMER}/~_relative_encoding/position_activations//weights": np.zeros((73, 4))}
-    path = written(tmp_path / "p.npz", arrays | extra)
-    refuses(load_deepmind, model, path, match="multimer's weights, another network")
-    linear = {"evoformer.blocks.0.pair_stack.tri_mul_in.linear_ab_g.bias": torch.zeros(3)}
-    torch.save(model.state_dict() | linear, tmp_path / "p.pt")
-    refuses(load_openfold, model, tmp_path / "p.pt", match="multimer's weights, another network")
-
-
 @pytest.mark.parametrize("shape", [(), (3,), (0, 4)])
 def test_arrays_of_any_shape_are_refused(tmp_path, model, arrays, shape):
     for name in (
@@ -394,197 +278,6 @@ def test_pickled_arrays_are_refused(tmp_path, model, arrays):
     refuses(load_deepmind, model, path, match="(?s)pickle.*mend: unpack or download")
 
 
-class Trap:
-    """Fails when it is unpickled."""
-
-    def __reduce__(self):
-        return pytest.fail, ("a file was executed",)
-
-
-@pytest.mark.parametrize("loader", [load_deepmind, load_openfold])
-@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "flipped", "absent"])
-def test_damaged_files_are_refused(tmp_path, model, file, loader, damage):
-    path = tmp_path / "p.npz"
-    if loader is load_openfold:
-        path = tmp_path / "p.pt"
-        save_openfold(model, path)
-    else:
-        file.rename(path)
-    content = path.read_bytes()
-    half = len(content) // 2
-    if damage == "absent":
-        path.unlink()
-    else:
-        path.write_bytes(
-            {
-                "empty": b"",
-                "text": b"no weights at all\n",
-                "truncated": content[:half],
-                "flipped": content[:half] + bytes(255 - b for b in content[half:]),
-            }[damage]
-        )
-    wrong = "there is no such file" if damage == "absent" else "is damaged, "
-    refuses(loader, model, path, match=f"(?s){path.name}.*{wrong}.*mend: ")
-
-
 def test_a_lone_array_is_no_file_of_weights(tmp_path, model):
     np.save(tmp_path / "p.npy", np.zeros(3))
     refuses(load_deepmind, model, tmp_path / "p.npy", match="is no .npz")
-
-
-# OpenFold's files
-
-
-def other_weights() -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    return {k: torch.randn_like(v) for k, v in AlphaFold(CONFIG).state_dict().items()}
-
-
-def holds(model: nn.Module, weights: dict[str, Tensor]) -> bool:
-    return all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
-
-
-def old_name(name: str) -> str:
-    """The name of a tensor before OpenFold v2."""
-    for new, old in (
-        ("template_embedder.template_single_embedder", "template_angle_embedder"),
-        ("template_embedder.", ""),
-        (".linear_q_points.linear.", ".linear_q_points."),
-        (".linear_kv_points.linear.", ".linear_kv_points."),
-    ):
-        name = name.replace(new, old)
-    if ".blocks." in name and not name.startswith("template"):
-        for part in ("msa_transition", "outer_product_mean"):
-            name = name.replace(f".{part}.", f".core.{part}.")
-        name = name.replace(".pair_stack.", ".core.")
-    return name
-
-
-def prefixed(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: tensor for name, tensor in weights.items()}
-
-
-ZEROS = {name: torch.zeros(1) for name in ("evoformer.linear.weight",)}
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda w: w,
-        lambda w: prefixed("model.", w),
-        lambda w: prefixed("module.model.", w),
-        lambda w: {"state_dict": prefixed("model.", w), "epoch": 3, "callbacks": {}},
-        lambda w: {"module": prefixed("module.model.", w), "global_steps": 7},
-        lambda w: {"ema": {"params": w, "decay": 0.999}, "state_dict": prefixed("model.", ZEROS)},
-        lambda w: {old_name(name): tensor for name, tensor in w.items()},
-        lambda w: {"state_dict": {f"model.{old_name(name)}": t for name, t in w.items()}},
-    ],
-    ids=["plain", "model", "module", "lightning", "deepspeed", "ema", "v1", "v1 in lightning"],
-)
-def test_openfold_in_every_wrapping(tmp_path, model, wrap):
-    weights = other_weights()
-    torch.save(wrap(weights), tmp_path / "p.pt")
-    assert not holds(model, weights)
-    load_openfold(model, tmp_path / "p.pt")
-    assert holds(model, weights)
-
-
-def test_old_names_are_old():
-    names = [old_name(name) for name in AlphaFold(CONFIG).state_dict()]
-    for name in (
-        "template_angle_embedder.linear_1.weight",
-        "template_pair_embedder.linear.weight",
-        "template_pair_stack.blocks.0.tri_att_end.mha.linear_o.bias",
-        "template_pointwise_att.mha.linear_q.weight",
-        "evoformer.blocks.0.core.msa_transition.linear_1.bias",
-        "evoformer.blocks.1.core.tri_mul_in.linear_a_p.weight",
-        "extra_msa_stack.blocks.2.core.pair_transition.layer_norm.bias",
-        "extra_msa_stack.blocks.0.core.outer_product_mean.linear_out.weight",
-        "structure_module.ipa.linear_kv_points.weight",
-    ):
-        assert name in names
-    assert len(set(names)) == len(names)
-
-
-def test_openfold_of_another_kind_is_named(tmp_path, model):
-    rest = {k: v for k, v in other_weights().items() if not k.startswith("template_embedder.")}
-    torch.save(rest, tmp_path / "p.pt")
-    refuses(load_openfold, model, tmp_path / "p.pt", match="(?s)129 tensors missing.*model_3_ptm")
-
-
-def test_half_precision_loads_into_full(tmp_path, model):
-    weights = {name: tensor.bfloat16() for name, tensor in other_weights().items()}
-    torch.save(weights, tmp_path / "p.pt")
-    load_openfold(model, tmp_path / "p.pt")
-    assert holds(model, {name: tensor.float() for name, tensor in weights.items()})
-    torch.save({name: tensor.long() for name, tensor in weights.items()}, tmp_path / "p.pt")
-    refuses(load_openfold, model, tmp_path / "p.pt", match="tensors not of floating point")
-
-
-def test_python_objects_are_refused(tmp_path, model):
-    torch.save({"ema": {"params": other_weights()}, "hyper_parameters": Trap()}, tmp_path / "p.pt")
-    refuses(
-        load_openfold,
-        model,
-        tmp_path / "p.pt",
-        match=r"(?s)holds Python objects beside tensors.*mend: .*\['ema'\]\['params'\]",
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
-        (torch.zeros(3), "holds Tensor and no tensors by name"),
-        ({}, "no tensors by name"),
-        ({"epoch": 3, "lr": 0.1}, r"2 entries are no tensors by name \('epoch', 'lr'\)"),
-        ({3: torch.zeros(1)}, r"1 entries are no tensors by name \(3\)"),
-    ],
-)
-def test_content_of_another_kind_is_refused(tmp_path, model, content, match):
-    torch.save(content, tmp_path / "p.pt")
-    refuses(load_openfold, model, tmp_path / "p.pt", match=match)
-
-
-def test_saved_weights_load_again(tmp_path, model):
-    other = AlphaFold(CONFIG)
-    other.load_state_dict(other_weights())
-    path = tmp_path / "p.pt"
-    save_openfold(AlphaFold(CONFIG), path)
-    save_openfold(other, path)
-    assert [p.name for p in tmp_path.iterdir()] == ["p.pt"]
-    plain = torch.load(path, weights_only=True)
-    assert list(plain) == list(model.state_dict())
-    load_weights(model, path)
-    assert holds(model, other_weights())
-
-
-def test_a_failed_save_leaves_the_old_file(tmp_path, model, monkeypatch):
-    path = tmp_path / "p.pt"
-    save_openfold(model, path)
-    before = path.read_bytes()
-
-    def fail(*_: object) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="no space"):
-        save_openfold(model, path)
-    assert path.read_bytes() == before
-
-
-def test_the_ending_tells_the_kind(tmp_path, model, file):
-    load_weights(model, file)
-    loaded = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    checkpoint = tmp_path / "epoch.ckpt"
-    torch.save({"state_dict": prefixed("model.", loaded)}, checkpoint)
-    other = AlphaFold(CONFIG)
-    load_weights(other, checkpoint)
-    assert holds(other, loaded)
-    refuses(load_weights, model, tmp_path / "p.h5", match="(?s)'.h5' is none of .*mend: .*npz")
-
-
-def test_a_config_of_other_blocks_is_listed(tmp_path, model):
-    config: ModelConfig = replace(CONFIG, num_resnet_blocks=3)
-    path = tmp_path / "p.pt"
-    save_openfold(AlphaFold(config), path)
-    refuses(load_openfold, model, path, match=r"4 tensors unexpected \(.*layers\.2\.linear_1")
