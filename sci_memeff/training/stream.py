@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -13,6 +16,8 @@ from sci_memeff.data.example import Example, Skipped
 from sci_memeff.errors import SciMemeffError
 
 __all__ = ["Data", "samples"]
+
+PATIENCE = 1.0  # seconds
 
 Item: TypeAlias = Example | Skipped
 
@@ -51,7 +56,7 @@ def samples(data: Data, *, start: int, workers: int) -> Iterator[tuple[int, Item
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_leave_signals_to_parent,
+        worker_init_fn=_begin_worker,
     )
     yield from enumerate(loader, start)
 
@@ -60,10 +65,20 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal: the parent finishes its step with the workers.
+def _begin_worker(worker: int) -> None:
+    """Leave signals to the parent, and do not outlive it.
 
-    A forked worker also inherits the parent's SIGTERM handler, under which it could not be ended.
+    Ctrl-C reaches every process of a terminal, and the parent must finish its step with the
+    workers; a forked worker also inherits the parent's SIGTERM handler, under which it could not
+    be ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A killed parent reads no more, and a worker that hands it a sample would wait forever."""
+    while os.getppid() == parent:
+        time.sleep(PATIENCE)
+    os._exit(1)

@@ -71,14 +71,23 @@ def loss(outputs, features):
 
 
 class TinyData:
-    """Sample k is one of four proteins; each eleventh is unusable, in one of two ways."""
+    """Sample k is one of four proteins; each eleventh is unusable, in one of two ways.
+
+    `ballast` bytes come along with each, more than a pipe between processes holds.
+    """
+
+    def __init__(self, ballast: int = 0) -> None:
+        self.ballast = ballast
 
     def __getitem__(self, k: int) -> Example | Skipped:
         if k % 11 == 4:
             return Skipped(name="bad_A", reason="no atoms, in fact")
         if k % 11 == 9:
             raise BadDataError("line cut short", source="worse.cif", mend="fetch it again")
-        return Example(name=f"walk_{k % 4}", features=features(k % 4))
+        found = features(k % 4)
+        if self.ballast:
+            found["ballast"] = np.zeros((self.ballast // 8, 2), np.float32)
+        return Example(name=f"walk_{k % 4}", features=found)
 
 
 def settings(**run: int) -> Preset:
@@ -121,5 +130,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     folder, resume, workers = Path(sys.argv[1]), sys.argv[2] == "resume", int(sys.argv[3])
-    fitted = fit(parts(), settings(workers=workers), folder, resume=resume, reporter=_Slow())
+    fitted = fit(
+        parts(TinyData(1 << 20)), settings(workers=workers), folder, resume=resume, reporter=_Slow()
+    )
     sys.exit(0 if fitted.stopped_by is None else 128 + fitted.stopped_by)

@@ -133,12 +133,15 @@ def start(folder: Path, how: str, workers: int = 0) -> subprocess.Popen:
     )
 
 
-def test_killed_process_resumes_bit_for_bit(whole, tmp_path):
-    with start(tmp_path, "new") as process:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_process_resumes_bit_for_bit(whole, tmp_path, workers):
+    with start(tmp_path, "new", workers) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip() == "6":
                 process.kill()
+                break
+        process.communicate(timeout=30)  # the output ends once no worker holds it any more
     assert process.returncode == -signal.SIGKILL
     fit(parts(), settings(), tmp_path, resume=True)
     assert numbers(tmp_path) == numbers(whole)
