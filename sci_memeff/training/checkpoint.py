@@ -74,6 +74,7 @@ def write(folder: Path, trainer: Trainer, settings: Mapping[str, Any], *, keep: 
     partial.mkdir()
     for name, tensors in zip(FILES, _tensors(trainer), strict=True):
         save_file(tensors, partial / name)
+        os.chmod(partial / name, 0o644)  # safetensors' files are for their owner alone
     state = {
         "format": FORMAT,
         "step": trainer.step,
