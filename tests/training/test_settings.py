@@ -55,7 +55,7 @@ def test_empty_file_changes_nothing(written):
         ("run: {steps: many}", r"(?s)run.steps is 'many'.*correct run.steps; the demo preset has"),
         ("run: {steps: 0}", r"(?s)run.steps is 0.*greater than or equal to 1"),
         ("optimizer: {ema_decay: 1.0}", r"optimizer.ema_decay is 1.0: .*less than 1"),
-        ("model: {c_m: -3}", r"(?s)mine.yaml: model setting c_m is -3.*positive"),
+        ("model: {c_m: -3}", r"(?s)mine.yaml: model setting c_m is -3.*whole number"),
         ("loss: {fape_weight: -1}", r"(?s)mine.yaml: loss setting fape_weight.*give 0 or more"),
         ("data: {clamp_probability: 2}", r"(?s)mine.yaml: clamp_probability.*from 0 to 1"),
         ("run: 5", r"(?s)run is 5.*write its settings, as in `run: {steps: …}`"),
