@@ -16,10 +16,10 @@ from pathlib import Path
 
 from sci_memeff.data.batch import make_batch
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.features import evaluation_example
-from sci_memeff.data.layout import DataFolder
-from sci_memeff.data.protein import Protein
-from sci_memeff.data.reading import read_chain, read_prediction
+from sci_memeff.data.features.pipeline import evaluation_example
+from sci_memeff.data.proteins.reading import read_chain, read_prediction
+from sci_memeff.data.proteins.record import Protein
+from sci_memeff.data.sources.layout import DataFolder
 
 
 def measure(folder: DataFolder, name: str, config: DataConfig) -> tuple[float, Protein]:

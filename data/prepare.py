@@ -2,8 +2,8 @@
 
     .venv/bin/python data/prepare.py
 
-Each entry is read, one chain of its first model is kept, and `sci_memeff.data.write` writes it.
-Prints one line for each, as README.md has them.
+Each entry is read, one chain of its first model is kept, and written by
+`sci_memeff.data.formats.write`. Prints one line for each, as README.md has them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from sci_memeff.data.mmcif import read_mmcif
-from sci_memeff.data.write import write_mmcif
+from sci_memeff.data.formats.mmcif import read_mmcif
+from sci_memeff.data.formats.write import write_mmcif
 
 HERE = Path(__file__).parent
 CHAINS = ("1hf9_A", "1psm_A", "1ubq_A", "2q2k_A", "4zey_A")

@@ -14,13 +14,13 @@ from rich.table import Table
 
 from sci_memeff.cli.failures import BAD_INPUT, readable
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.features import training_example
-from sci_memeff.data.fetch import FetchReport, Servers
-from sci_memeff.data.fetch import fetch as fetch_all
+from sci_memeff.data.features.pipeline import training_example
 from sci_memeff.data.filters import split_records
-from sci_memeff.data.layout import DataFolder
-from sci_memeff.data.reading import read_chain, read_prediction
-from sci_memeff.data.records import Record, list_records
+from sci_memeff.data.proteins.reading import read_chain, read_prediction
+from sci_memeff.data.sources.fetch import FetchReport, Servers
+from sci_memeff.data.sources.fetch import fetch as fetch_all
+from sci_memeff.data.sources.index import Record, list_records
+from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.errors import BadDataError
 from sci_memeff.training.presets import preset
 

@@ -12,11 +12,11 @@ import typer
 from sci_memeff.cli.devices import chosen_device
 from sci_memeff.cli.failures import readable
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.fasta import read_query
-from sci_memeff.data.features import evaluation_example
-from sci_memeff.data.layout import DataFolder
-from sci_memeff.data.protein import Protein
-from sci_memeff.data.reading import read_chain, sequence_protein, template_structure
+from sci_memeff.data.features.pipeline import evaluation_example
+from sci_memeff.data.formats.fasta import read_query
+from sci_memeff.data.proteins.reading import read_chain, sequence_protein, template_structure
+from sci_memeff.data.proteins.record import Protein
+from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.errors import BadConfigError
 from sci_memeff.training.inference import load_model
 from sci_memeff.training.prediction import predict as run_model

@@ -10,11 +10,11 @@ from sci_memeff.data.batch import make_batch
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.dataset import TrainingData
 from sci_memeff.data.example import Example, Skipped
-from sci_memeff.data.features import evaluation_example, training_example
-from sci_memeff.data.layout import DataFolder
-from sci_memeff.data.protein import Protein, Target
-from sci_memeff.data.protein_cache import ProteinCache
-from sci_memeff.data.reading import read_chain, read_prediction, sequence_protein
+from sci_memeff.data.features.pipeline import evaluation_example, training_example
+from sci_memeff.data.proteins.cache import ProteinCache
+from sci_memeff.data.proteins.reading import read_chain, read_prediction, sequence_protein
+from sci_memeff.data.proteins.record import Protein, Target
+from sci_memeff.data.sources.layout import DataFolder
 
 __all__ = [
     "DataConfig",

@@ -9,12 +9,12 @@ from torch.utils.data import Dataset
 
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.example import Example, Skipped
-from sci_memeff.data.features import evaluation_example, training_example
+from sci_memeff.data.features.pipeline import evaluation_example, training_example
 from sci_memeff.data.filters import split_records
-from sci_memeff.data.layout import DataFolder
-from sci_memeff.data.protein_cache import ProteinCache
-from sci_memeff.data.records import Record, list_records, validation_names
+from sci_memeff.data.proteins.cache import ProteinCache
 from sci_memeff.data.sampling import Sampler
+from sci_memeff.data.sources.index import Record, list_records, validation_names
+from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.errors import BadDataError
 
 __all__ = ["Example", "Skipped", "TrainingData"]

@@ -11,8 +11,8 @@ import torch
 from sci_memeff.alphafold.losses import AlphaFoldLoss
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.dataset import TrainingData
-from sci_memeff.data.layout import DataFolder
-from sci_memeff.data.records import Record
+from sci_memeff.data.sources.index import Record
+from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.training.loop import Fitted, Parts, fit
 from sci_memeff.training.presets import Preset
 from sci_memeff.training.randomness import sown

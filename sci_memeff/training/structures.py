@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from sci_memeff.data.files import write_atomically
-from sci_memeff.data.structure import Structure
-from sci_memeff.data.write import predicted, write_mmcif, write_pdb
+from sci_memeff.data.formats.structure import Structure
+from sci_memeff.data.formats.write import predicted, write_mmcif, write_pdb
 from sci_memeff.training.prediction import Prediction
 
 __all__ = ["structure", "write_confidence", "write_structures"]

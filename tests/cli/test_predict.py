@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from sci_memeff.cli import predict as command
 from sci_memeff.cli.main import app
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.mmcif import read_mmcif
+from sci_memeff.data.formats.mmcif import read_mmcif
 
 SEQUENCE = "MKVIFLKDVKGMGKKGEIK"
 

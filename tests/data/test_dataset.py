@@ -5,7 +5,7 @@ import pytest
 
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.dataset import Example, Skipped, TrainingData
-from sci_memeff.data.layout import DataFolder
+from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.errors import BadDataError
 
 CONFIG = DataConfig(crop_size=24, max_msa_clusters=8, max_extra_msa=8, max_recycling=1)

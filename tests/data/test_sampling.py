@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.records import Record
 from sci_memeff.data.sampling import Sampler, weight
+from sci_memeff.data.sources.index import Record
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from sci_memeff.alphafold.config import ModelConfig
 from sci_memeff.alphafold.losses import AlphaFoldLoss
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.features import training_example
-from sci_memeff.data.layout import DataFolder
-from sci_memeff.data.reading import read_chain, read_prediction
+from sci_memeff.data.features.pipeline import training_example
+from sci_memeff.data.proteins.reading import read_chain, read_prediction
+from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.errors import BadDataError
 from sci_memeff.training import preset, train_alphafold
 from sci_memeff.training.inference import load_model

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sci_memeff.chemistry import ATOM37_MASK, RESTYPE_INDEX
-from sci_memeff.data.mmcif import read_mmcif
-from sci_memeff.data.pdb import read_pdb
+from sci_memeff.data.formats.mmcif import read_mmcif
+from sci_memeff.data.formats.pdb import read_pdb
 from sci_memeff.training.prediction import Prediction
 from sci_memeff.training.structures import write_confidence, write_structures
 
