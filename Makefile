@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 train: setup
-	$(BIN)/python scripts/train_af2.py --preset demo --data data --out runs/demo
+	$(BIN)/python scripts/train_af2.py --preset demo --data data
 
 test: setup
 	$(BIN)/python -m pytest

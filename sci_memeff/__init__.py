@@ -1,0 +1,31 @@
+"""Exact training of AlphaFold-class science models under tight memory.
+
+    model = sci_memeff.AlphaFold(sci_memeff.model_config("model_1_ptm"))
+    sci_memeff.load_weights(model, "params_model_1_ptm.npz")
+
+What stands here is the public surface; everything below it may move.
+"""
+
+from sci_memeff.alphafold.config import ModelConfig, model_config
+from sci_memeff.alphafold.losses import AlphaFoldLoss, LossConfig
+from sci_memeff.alphafold.model import AlphaFold
+from sci_memeff.alphafold.weights import load_weights
+from sci_memeff.data import DataConfig, DataFolder, TrainingData, make_batch
+from sci_memeff.training import Preset, fit, preset, train_alphafold
+
+__all__ = [
+    "AlphaFold",
+    "AlphaFoldLoss",
+    "DataConfig",
+    "DataFolder",
+    "LossConfig",
+    "ModelConfig",
+    "Preset",
+    "TrainingData",
+    "fit",
+    "load_weights",
+    "make_batch",
+    "model_config",
+    "preset",
+    "train_alphafold",
+]

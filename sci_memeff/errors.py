@@ -23,7 +23,7 @@ class SciMemeffError(Exception):
 
 
 class BadDataError(SciMemeffError, ValueError):
-    """A file or record that cannot be used; names the source and, where known, the line or field."""
+    """A file or record that cannot be used; names its source and, where known, line or field."""
 
     def __init__(
         self,
