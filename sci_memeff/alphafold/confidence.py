@@ -21,16 +21,19 @@ EPS = 1e-8  # added to the weight that a mean is divided by
 
 
 @torch.no_grad()
-def confidences(out: Mapping[str, Any]) -> dict[str, Tensor]:
+def confidences(
+    out: Mapping[str, Any], mask: Mask[Tensor, "*b i"] | None = None
+) -> dict[str, Tensor]:
     """What a model says of its own prediction: `plddt` and, with the PAE head, two more.
 
     `plddt` (*b, i), `predicted_aligned_error` (*b, i, i) and `ptm` (*b,), from `lddt_logits` and
-    `tm_logits`. Without gradient, which nothing in training asks for.
+    `tm_logits`; `mask` says which residues are no padding. Without gradient, which nothing in
+    training asks for.
     """
     found = {"plddt": expected_plddt(out["lddt_logits"])}
     if "tm_logits" in out:
         found["predicted_aligned_error"] = predicted_aligned_error(out["tm_logits"])
-        found["ptm"] = ptm(out["tm_logits"])
+        found["ptm"] = ptm(out["tm_logits"], mask)
     return found
 
 

@@ -58,13 +58,13 @@ class AlphaFold(nn.Module):
         previous = None
         with torch.no_grad():
             for i in range(passes - 1):
-                outputs = self.fold(_pass(batch, i), previous)
-                previous = _hand_on(outputs)
-        outputs = self.fold(_pass(batch, passes - 1), previous)
+                previous = _hand_on(self.fold(_pass(batch, i), previous))
+        features = _pass(batch, passes - 1)
+        outputs = self.fold(features, previous)
         outputs |= self.aux_heads(
             outputs["msa"], outputs["pair"], outputs["single"], outputs["sm"]["states"]
         )
-        return outputs | confidences(outputs)
+        return outputs | confidences(outputs, features["seq_mask"])
 
     def fold(self, features: dict[str, Tensor], previous: _Previous | None) -> dict:
         """One pass, without heads."""

@@ -72,6 +72,13 @@ def test_a_model_says_what_its_heads_allow():
     assert expected_plddt(logits).requires_grad
 
 
+def test_padding_does_not_count_in_ptm():
+    logits = torch.randn(1, 5, 5, 64)
+    out = {"lddt_logits": torch.randn(1, 5, 50), "tm_logits": logits}
+    mask = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]])
+    torch.testing.assert_close(confidences(out, mask)["ptm"], ptm(logits[:, :3, :3]))
+
+
 def test_half_precision_logits_give_full_precision():
     logits = torch.randn(3, 3, 64).bfloat16()
     assert predicted_aligned_error(logits).dtype == torch.float32
