@@ -17,7 +17,7 @@ from sci_memeff.data.sources.index import Record, list_records, validation_names
 from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.errors import BadDataError
 
-__all__ = ["Example", "Skipped", "TrainingData"]
+__all__ = ["TrainingData"]
 
 _ENDLESS = 2**62
 
@@ -72,7 +72,7 @@ class TrainingData(Dataset[Example | Skipped]):
         try:
             protein = self._proteins.read(record.name, is_distillation=record.is_distillation)
         except BadDataError as error:
-            return Skipped(record.name, _reason(error))
+            return Skipped(record.name, error.wrong)
         return training_example(protein, self.config, seed=self.seed, sample=sample)
 
     def validation(self) -> list[Example]:
@@ -87,7 +87,7 @@ class TrainingData(Dataset[Example | Skipped]):
             try:
                 protein = self._proteins.read(record.name)
             except BadDataError as error:
-                self.dropped = {**self.dropped, record.name: _reason(error)}
+                self.dropped = {**self.dropped, record.name: error.wrong}
                 continue
             size = self.config.validation_size or self.config.crop_size
             examples.append(evaluation_example(protein, self.config, crop_size=size))
@@ -103,7 +103,3 @@ def _named(names: tuple[str, ...], records: list[Record], folder: DataFolder) ->
             mend=f"name some of {', '.join(list(known)[:10])}",
         )
     return tuple(known[name] for name in names)
-
-
-def _reason(error: BadDataError) -> str:
-    return str(error).splitlines()[0]

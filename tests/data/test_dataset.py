@@ -1,25 +1,13 @@
-import shutil
-
 import numpy as np
 import pytest
 
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.dataset import Example, Skipped, TrainingData
+from sci_memeff.data.dataset import TrainingData
+from sci_memeff.data.example import Example, Skipped
 from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.errors import BadDataError
 
 CONFIG = DataConfig(crop_size=24, max_msa_clusters=8, max_extra_msa=8, max_recycling=1)
-
-
-@pytest.fixture
-def folder(tmp_path, bundled):
-    """1ubq_A without alignments, 2q2k_A with."""
-    source = DataFolder(bundled)
-    (tmp_path / "mmcif").mkdir()
-    for entry_id in ("2q2k", "1ubq"):
-        shutil.copy(source.mmcif_path(entry_id), tmp_path / "mmcif")
-    shutil.copytree(source.alignment_dir / "2q2k_A", tmp_path / "alignments" / "2q2k_A")
-    return DataFolder(tmp_path)
 
 
 def equal(one, other):

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int64
 
 from sci_memeff.chemistry import BACKBONE, GROUP_AMBIGUOUS, GROUP_ATOM37, GROUP_EXISTS
 
-__all__ = ["frames_from_points", "rigid_group_features"]
+__all__ = ["frames_from_points", "rigid_group_features", "unit"]
 
 _EPSILON = 1e-8  # Å², under the square root of a squared length
 # Its atoms being (C, Cα, N), the backbone's x axis points away from C until turned by π about y.
@@ -26,9 +26,9 @@ def frames_from_points(
     plane: Float[np.ndarray, "*b 3"],
 ) -> tuple[Float[np.ndarray, "*b 3 3"], Float[np.ndarray, "*b 3"]]:
     """Rotations and origins: x from `before` to `origin`, `plane` at positive y in the xy plane."""
-    x = _unit(origin - before)
+    x = unit(origin - before)
     towards = plane - origin
-    y = _unit(towards - np.sum(towards * x, axis=-1, keepdims=True) * x)
+    y = unit(towards - np.sum(towards * x, axis=-1, keepdims=True) * x)
     return np.stack([x, y, np.cross(x, y)], axis=-1), origin
 
 
@@ -60,7 +60,8 @@ def rigid_group_features(
     }
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
+def unit(vector: Float[np.ndarray, "*b c"]) -> Float[np.ndarray, "*b c"]:
+    """The vector at length one; one without a length stays near zero."""
     return vector / np.sqrt(np.sum(vector * vector, axis=-1, keepdims=True) + _EPSILON)
 
 

@@ -14,7 +14,7 @@ from sci_memeff.data.config import DataConfig
 from sci_memeff.data.features.clusters import nearest_centres, summarise_clusters
 from sci_memeff.data.features.masking import mask_msa
 from sci_memeff.data.features.rows import sample_rows, split_rows
-from sci_memeff.data.proteins.alignment import Alignment
+from sci_memeff.data.proteins.record import Alignment
 from sci_memeff.data.streams import Purpose, stream
 
 __all__ = ["PassKey", "deletion_value", "msa_pass", "target_feat"]

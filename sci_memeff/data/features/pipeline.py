@@ -22,12 +22,12 @@ from sci_memeff.data.features.masking import msa_profile
 from sci_memeff.data.features.msa import msa_pass, target_feat
 from sci_memeff.data.features.padding import axis_sizes, pad_features
 from sci_memeff.data.features.rows import delete_blocks
-from sci_memeff.data.features.templates import Templates, sample_templates, template_features
+from sci_memeff.data.features.templates import sample_templates, template_features
 from sci_memeff.data.features.torsions import torsion_angles
-from sci_memeff.data.proteins.record import Protein, Target
+from sci_memeff.data.proteins.record import Protein, Target, Templates
 from sci_memeff.data.streams import Purpose, stream
 
-__all__ = ["evaluation_example", "sequence_features", "target_features", "training_example"]
+__all__ = ["evaluation_example", "training_example"]
 
 
 class _Draw(NamedTuple):
@@ -88,10 +88,10 @@ def evaluation_example(
 
 def _example(protein: Protein, config: DataConfig, draw: _Draw, key: tuple[int, int]) -> Example:
     aatype = _aatype(protein.sequence)
-    fixed = sequence_features(aatype) | template_features(draw.templates)
+    fixed = _sequence_features(aatype) | template_features(draw.templates)
     fixed["no_recycling_iters"] = np.array(draw.passes - 1)
     if protein.target is not None:
-        fixed |= target_features(aatype, protein.target)
+        fixed |= _target_features(aatype, protein.target)
         fixed["use_clamped_fape"] = np.array(draw.clamped, np.float32)
     distillation = protein.target is not None and protein.target.is_distillation
     profile = msa_profile(protein.alignment.msa)
@@ -130,7 +130,7 @@ def _with_passes(
     return features
 
 
-def sequence_features(aatype: Int64[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+def _sequence_features(aatype: Int64[np.ndarray, " n"]) -> dict[str, np.ndarray]:
     """Features of the sequence alone. Residues are numbered from 0 along the whole sequence."""
     length = len(aatype)
     return {
@@ -143,7 +143,7 @@ def sequence_features(aatype: Int64[np.ndarray, " n"]) -> dict[str, np.ndarray]:
     }
 
 
-def target_features(aatype: Int64[np.ndarray, " n"], target: Target) -> dict[str, np.ndarray]:
+def _target_features(aatype: Int64[np.ndarray, " n"], target: Target) -> dict[str, np.ndarray]:
     """What the losses compare with: atoms, frames and torsions of the known structure."""
     positions, mask = target.positions, target.mask.astype(np.float32)
     torsions = torsion_angles(aatype, positions, mask)

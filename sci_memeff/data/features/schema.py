@@ -1,11 +1,12 @@
-"""The features of an example: what each axis is, and which are drawn anew for each pass.
+"""The features of an example: what each axis is.
 
-Names and meanings are OpenFold v2's, so dictionaries go either way.
+Those with an axis of MSA rows are drawn anew for each pass; the others serve every pass. Names and
+meanings are OpenFold v2's, so dictionaries go either way.
 """
 
 from __future__ import annotations
 
-__all__ = ["AXES", "CLUSTERS", "EXTRA", "PER_PASS", "RESIDUES", "TEMPLATES"]
+__all__ = ["AXES", "CLUSTERS", "EXTRA", "RESIDUES", "TEMPLATES"]
 
 RESIDUES = "residues"
 CLUSTERS = "MSA clusters"
@@ -70,6 +71,3 @@ AXES: dict[str, tuple[str | int, ...]] = {
     "use_clamped_fape": (),
 }
 """Axes of each feature of one example; a number is the axis' own size."""
-
-PER_PASS = frozenset(name for name, axes in AXES.items() if axes and axes[0] in (CLUSTERS, EXTRA))
-"""Features with one value per pass, along a last axis; the others serve every pass."""

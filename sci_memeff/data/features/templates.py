@@ -5,38 +5,14 @@ t counts templates, n residues of the query; a template's residues stand where t
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
 
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.features.atoms import pseudo_beta
 from sci_memeff.data.features.torsions import torsion_angles
+from sci_memeff.data.proteins.record import Templates
 
-__all__ = ["Templates", "no_templates", "sample_templates", "template_features"]
-
-
-class Templates(NamedTuple):
-    """Aligned template structures, best first; Å."""
-
-    aatype: UInt8[np.ndarray, "t n"]
-    """Tokens of `chemistry.MSA_ALPHABET`; gap where nothing is aligned."""
-    positions: Float32[np.ndarray, "t n 37 3"]
-    """Centred on each template's own atoms; zero where `mask` is False."""
-    mask: Bool[np.ndarray, "t n 37"]
-    sum_probs: Float32[np.ndarray, "t 1"]
-    """HHsearch's sum of posterior probabilities."""
-
-
-def no_templates(num_residues: int) -> Templates:
-    """The templates of a protein that has none."""
-    return Templates(
-        np.zeros((0, num_residues), np.uint8),
-        np.zeros((0, num_residues, 37, 3), np.float32),
-        np.zeros((0, num_residues, 37), bool),
-        np.zeros((0, 1), np.float32),
-    )
+__all__ = ["sample_templates", "template_features"]
 
 
 def sample_templates(

@@ -17,11 +17,10 @@ from sci_memeff.chemistry import (
     NUM_CHIS,
     UNKNOWN,
 )
-from sci_memeff.data.features.frames import frames_from_points
+from sci_memeff.data.features.frames import frames_from_points, unit
 
 __all__ = ["torsion_angles"]
 
-_EPSILON = 1e-8  # Å², under the square root of a squared length
 _N, _CA, _C, _O = (ATOM37_INDEX[name] for name in ("N", "CA", "C", "O"))
 _PSI = 2
 
@@ -80,5 +79,4 @@ def _sin_cos(points: np.ndarray) -> np.ndarray:
     first, second, third, fourth = np.moveaxis(points, -2, 0)
     rotation, origin = frames_from_points(second, third, first)
     local = np.einsum("...ji,...j->...i", rotation, fourth - origin)
-    angles = local[..., [2, 1]]
-    return angles / np.sqrt(np.sum(angles * angles, axis=-1, keepdims=True) + _EPSILON)
+    return unit(local[..., [2, 1]])

@@ -12,7 +12,7 @@ from sci_memeff.data.formats.mmcif_text import format_mmcif
 from sci_memeff.data.formats.pdb_text import format_pdb
 from sci_memeff.data.formats.structure import Chain, Structure
 
-__all__ = ["format_mmcif", "format_pdb", "predicted", "write_mmcif", "write_pdb"]
+__all__ = ["predicted", "write_mmcif", "write_pdb"]
 
 
 def predicted(

@@ -9,25 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
 
 from sci_memeff.chemistry import MSA_TOKEN
 from sci_memeff.data.formats.msa import Msa
+from sci_memeff.data.proteins.record import Alignment
 from sci_memeff.errors import BadDataError
 
-__all__ = ["Alignment", "merge_msas", "search_order"]
+__all__ = ["merge_msas", "search_order"]
 
 _SEARCHES = (re.compile("uniref90"), re.compile("bfd|uniclust"), re.compile("mgnify"))
-
-
-class Alignment(NamedTuple):
-    """Tokens of `chemistry.MSA_ALPHABET` and deletions before each column; row 0 is the query."""
-
-    msa: UInt8[np.ndarray, "s n"]
-    deletions: Int32[np.ndarray, "s n"]
 
 
 def search_order(name: str) -> tuple[int, str]:

@@ -13,12 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.features.templates import Templates
 from sci_memeff.data.formats.structure import Structure
-from sci_memeff.data.proteins.alignment import Alignment
 from sci_memeff.data.proteins.array_cache import ArrayCache, Arrays, Notes, digest
 from sci_memeff.data.proteins.reading import read_chain, read_prediction, template_structure
-from sci_memeff.data.proteins.record import Protein, Target
+from sci_memeff.data.proteins.record import Alignment, Protein, Target, Templates
 from sci_memeff.data.sources.layout import DataFolder, split_name
 from sci_memeff.errors import BadDataError
 

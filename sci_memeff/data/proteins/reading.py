@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.features.templates import no_templates
 from sci_memeff.data.formats.hhr import TemplateHit
 from sci_memeff.data.formats.msa import Msa
 from sci_memeff.data.formats.structure import Structure
 from sci_memeff.data.proteins.alignment import merge_msas
-from sci_memeff.data.proteins.record import Protein, Target
+from sci_memeff.data.proteins.record import Protein, Target, no_templates
 from sci_memeff.data.proteins.template_search import Query, ReadStructure, find_templates
 from sci_memeff.data.sources.layout import DataFolder, split_name
 from sci_memeff.errors import BadDataError

@@ -1,16 +1,36 @@
-"""A protein before anything random happens to it: all that its files say, as arrays."""
+"""A protein before anything random happens to it: all that its files say, as arrays.
+
+s counts rows of the alignment, t templates, n residues.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int32, UInt8
 
-from sci_memeff.data.features.templates import Templates
-from sci_memeff.data.proteins.alignment import Alignment
+__all__ = ["Alignment", "Protein", "Target", "Templates", "no_templates"]
 
-__all__ = ["Protein", "Target"]
+
+class Alignment(NamedTuple):
+    """Tokens of `chemistry.MSA_ALPHABET` and deletions before each column; row 0 is the query."""
+
+    msa: UInt8[np.ndarray, "s n"]
+    deletions: Int32[np.ndarray, "s n"]
+
+
+class Templates(NamedTuple):
+    """Aligned template structures, best first; Å."""
+
+    aatype: UInt8[np.ndarray, "t n"]
+    """Tokens of `chemistry.MSA_ALPHABET`; gap where nothing is aligned."""
+    positions: Float32[np.ndarray, "t n 37 3"]
+    """Centred on each template's own atoms; zero where `mask` is False."""
+    mask: Bool[np.ndarray, "t n 37"]
+    sum_probs: Float32[np.ndarray, "t 1"]
+    """HHsearch's sum of posterior probabilities."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,3 +58,13 @@ class Protein:
 
     def __len__(self) -> int:
         return len(self.sequence)
+
+
+def no_templates(num_residues: int) -> Templates:
+    """The templates of a protein that has none."""
+    return Templates(
+        np.zeros((0, num_residues), np.uint8),
+        np.zeros((0, num_residues, 37, 3), np.float32),
+        np.zeros((0, num_residues, 37), bool),
+        np.zeros((0, 1), np.float32),
+    )

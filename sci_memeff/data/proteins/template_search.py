@@ -14,9 +14,9 @@ import numpy as np
 
 from sci_memeff.chemistry import ATOM37_INDEX, MSA_GAP, MSA_TOKEN
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.features.templates import Templates, no_templates
 from sci_memeff.data.formats.hhr import TemplateHit
 from sci_memeff.data.formats.structure import Chain, Structure
+from sci_memeff.data.proteins.record import Templates, no_templates
 from sci_memeff.data.proteins.template_alignment import align_to_query
 from sci_memeff.errors import BadDataError
 

@@ -84,13 +84,13 @@ def _experiments(
         try:
             structure = folder.structure(entry_id)
         except BadDataError as error:
-            unreadable[entry_id] = _reason(error)
+            unreadable[entry_id] = error.wrong
             continue
         for name in aligned[entry_id] or _different_chains(structure):
             try:
                 chain = structure.chain(split_name(name)[1])
             except BadDataError as error:
-                unreadable[name] = _reason(error)
+                unreadable[name] = error.wrong
             else:
                 yield _record(name, chain, structure)
 
@@ -112,7 +112,7 @@ def _predictions(
         try:
             structure = folder.prediction(name)
         except BadDataError as error:
-            unreadable[name] = _reason(error)
+            unreadable[name] = error.wrong
             continue
         chain = next(iter(structure.chains.values()))
         yield replace(_record(name, chain, structure), is_distillation=True)
@@ -165,7 +165,3 @@ def _key(name: str) -> str:
     """Entry ids are written in either case, chain ids are not."""
     entry_id, *chain = name.split("_", 1)
     return "_".join([entry_id.lower(), *chain])
-
-
-def _reason(error: BadDataError) -> str:
-    return str(error).splitlines()[0]

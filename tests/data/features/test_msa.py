@@ -4,7 +4,7 @@ import pytest
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.features.masking import msa_profile
 from sci_memeff.data.features.msa import deletion_value, msa_pass, target_feat
-from sci_memeff.data.proteins.alignment import Alignment
+from sci_memeff.data.proteins.record import Alignment
 
 
 @pytest.fixture

@@ -3,13 +3,9 @@ import pytest
 
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.features.schema import AXES, RESIDUES, TEMPLATES
-from sci_memeff.data.features.templates import (
-    Templates,
-    no_templates,
-    sample_templates,
-    template_features,
-)
+from sci_memeff.data.features.templates import sample_templates, template_features
 from sci_memeff.data.features.torsions import torsion_angles
+from sci_memeff.data.proteins.record import Templates, no_templates
 
 
 @pytest.fixture

@@ -8,15 +8,11 @@ from Bio.PDB.MMCIFParser import MMCIFParser
 from Bio.PDB.PDBParser import PDBParser
 
 from sci_memeff.data.formats.mmcif import parse_mmcif, read_mmcif
+from sci_memeff.data.formats.mmcif_text import format_mmcif
 from sci_memeff.data.formats.pdb import parse_pdb, read_pdb
+from sci_memeff.data.formats.pdb_text import format_pdb
 from sci_memeff.data.formats.structure import Chain, Structure
-from sci_memeff.data.formats.write import (
-    format_mmcif,
-    format_pdb,
-    predicted,
-    write_mmcif,
-    write_pdb,
-)
+from sci_memeff.data.formats.write import predicted, write_mmcif, write_pdb
 from sci_memeff.errors import BadDataError
 
 

@@ -1,4 +1,3 @@
-import shutil
 from datetime import date
 
 import numpy as np
@@ -26,17 +25,12 @@ T 1UBQ_A           20 {hit}   31 (76)
 
 
 @pytest.fixture
-def folder(tmp_path, bundled):
-    """One chain with alignments and a hit whose structure is there, in a folder of its own."""
-    source = DataFolder(bundled)
-    (tmp_path / "mmcif").mkdir()
-    for entry_id in ("2q2k", "1ubq"):
-        shutil.copy(source.mmcif_path(entry_id), tmp_path / "mmcif")
-    shutil.copytree(source.alignment_dir / NAME, tmp_path / "alignments" / NAME)
-    query, hit = source.chain(NAME).sequence[4:16], source.chain("1ubq_A").sequence[19:31]
+def folder(folder):
+    """The two chains, and the one as a template hit of the other."""
+    query, hit = folder.chain(NAME).sequence[4:16], folder.chain("1ubq_A").sequence[19:31]
     hits = HHR.format(query=query, hit=hit)
-    (tmp_path / "alignments" / NAME / "pdb70_hits.hhr").write_text(hits)
-    return DataFolder(tmp_path)
+    (folder.alignment_dir / NAME / "pdb70_hits.hhr").write_text(hits)
+    return folder
 
 
 @pytest.fixture
