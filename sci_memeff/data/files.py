@@ -13,13 +13,15 @@ from sci_memeff.errors import BadDataError
 __all__ = ["decode", "read_text", "write_atomically"]
 
 _GZIP = b"\x1f\x8b"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_text(path: str | Path) -> str:
     """The whole text of a file; a name that ends in .gz says that it is compressed.
 
-    Errors: BadDataError for a file that is missing, empty, not gzip where its name says so (or the
-    other way round), damaged or cut short.
+    Lines end in a newline, whichever system wrote them. Errors: BadDataError for a file that is
+    missing, empty, damaged, cut short, UTF-16, or not gzip where its name says so (or the other
+    way round).
     """
     path = Path(path)
     try:
@@ -45,14 +47,32 @@ def decode(raw: bytes, *, source: str) -> str:
         )
     if not raw.strip():
         raise BadDataError("is empty", source=source, mend="fetch or write the file again")
-    return raw.decode("utf-8", errors="replace")
+    if raw.startswith(_UTF16):
+        raise BadDataError("is UTF-16 text", source=source, mend="save it as UTF-8 or plain ASCII")
+    text = raw.decode("utf-8-sig", errors="replace")  # some editors begin a file with a mark
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> Path:
-    """Write the whole file or leave what was there: a temporary beside it, then one rename."""
+    """Write the whole file or leave what was there: a temporary beside it, then one rename.
+
+    Errors: BadDataError where the system lets it not be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     raw = content.encode() if isinstance(content, str) else content
+    try:
+        _write(path, raw)
+    except OSError as error:
+        raise BadDataError(
+            f"cannot be written ({error.strerror or error})",
+            source=str(path),
+            mend="check its folder, the permissions and the space that is left",
+        ) from error
+    return path
+
+
+def _write(path: Path, raw: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -62,7 +82,6 @@ def write_atomically(path: str | Path, content: str | bytes) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 def _inflate(raw: bytes, source: str) -> bytes:

@@ -13,6 +13,11 @@ def test_reads_plain_and_compressed_text(tmp_path):
     assert read_text(tmp_path / "a.txt") == read_text(tmp_path / "a.txt.gz") == "Å\n"
 
 
+def test_lines_of_any_system_and_marks_of_editors(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n\xff")
+    assert read_text(tmp_path / "a.txt") == "one\ntwo\nthree\n\ufffd"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "wrong", "mend"),
     [
@@ -23,6 +28,7 @@ def test_reads_plain_and_compressed_text(tmp_path):
         ("a.txt", gzip.compress(b"x"), "its name does not say so", "let the name end in .gz"),
         ("a.txt", b"", "is empty", "fetch or write the file again"),
         ("a.txt", b" \n\t", "is empty", "fetch or write the file again"),
+        ("a.txt", "text".encode("utf-16"), "is UTF-16 text", "save it as UTF-8"),
     ],
 )
 def test_refuses(tmp_path, name, content, wrong, mend):
@@ -58,7 +64,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", broken)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(BadDataError, match=r"a.txt: cannot be written \(disk full\)") as caught:
         write_atomically(path, "new")
+    assert "the space that is left" in caught.value.mend
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_file_is_no_folder_to_write_into(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BadDataError, match=r"cannot be written \((File exists|Not a dir)"):
+        write_atomically(tmp_path / "file" / "a.txt", "new")

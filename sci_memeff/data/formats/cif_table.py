@@ -12,7 +12,8 @@ from sci_memeff.errors import BadDataError
 
 __all__ = ["columns", "first_value", "numbers", "read_block", "values"]
 
-_LINE = re.compile(r"^[^:\n]*:(\d+)")
+# gemmi's "string:3:7(14): ..." and "string:3 in data_X: ..."
+_PLACE = re.compile(r"^string:(\d+)(?::\d+\(\d+\)| in \S+)?: ")
 _TRUNCATED = "fetch the file again: it may be cut short"
 
 
@@ -26,11 +27,12 @@ def read_block(text: str, category: str, *, source: str) -> gemmi.cif.Block:
     try:
         document = gemmi.cif.read_string(text)
     except (ValueError, RuntimeError) as error:  # gemmi's two, for syntax and for doubled tags
-        line = _LINE.match(str(error))
+        message = str(error).splitlines()[0]
+        place = _PLACE.match(message)
         raise BadDataError(
-            f"is not CIF: {str(error).splitlines()[0]}",
+            f"is not CIF: {message[place.end() :] if place else message}",
             source=source,
-            line=int(line[1]) if line else None,
+            line=int(place[1]) if place else None,
             mend=_TRUNCATED,
         ) from None
     lines = [line.strip() for line in text.rstrip().rsplit("\n", 1)]

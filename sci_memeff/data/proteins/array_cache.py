@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from sci_memeff.data.files import write_atomically
+from sci_memeff.errors import BadDataError
 
 __all__ = ["ArrayCache", "digest"]
 
@@ -37,21 +38,34 @@ def digest(*parts: bytes) -> str:
 
 
 class ArrayCache:
-    """A folder of entries, each some named arrays and some named strings."""
+    """A folder of entries, each some named arrays and some named strings.
+
+    Errors: BadDataError where `folder` is there and is none.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise BadDataError(
+                "is no folder", source=str(folder), mend="name another for the cache"
+            )
 
     def path(self, key: str) -> Path:
         """Where the entry of that key (letters and digits) is or would be."""
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def store(self, key: str, arrays: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> None:
-        """Write the entry whole, or leave what was there."""
+        """Write the entry whole, or leave what was there.
+
+        What cannot be written is told to the log: a run goes on without its cache.
+        """
         whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         notes = dict(notes)
         content = save(whole, metadata={**notes, _CHECKSUM: _checksum(whole, notes)})
-        write_atomically(self.path(key), content)
+        try:
+            write_atomically(self.path(key), content)
+        except BadDataError as error:
+            _log.warning("not cached: %s", error)
 
     def load(self, key: str) -> tuple[Arrays, Notes] | None:
         """What was stored; None if nothing was, or if the file is damaged."""
@@ -61,7 +75,7 @@ class ArrayCache:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             return None
-        except (SafetensorError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, TypeError, ValueError) as error:
             _log.warning("%s is damaged and will not be used: %s", self.path(key), error)
             return None
         if notes.pop(_CHECKSUM, "") != _checksum(arrays, notes):

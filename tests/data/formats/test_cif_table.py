@@ -55,9 +55,9 @@ def test_what_is_no_number():
 @pytest.mark.parametrize(
     ("text", "line", "wrong"),
     [
-        ("not cif", 1, "is not CIF"),
-        ("data_x\nloop_\n_a.b\n_a.c\n1 2\n3\n", 2, "is not CIF.*number of values"),
-        ("data_x\n_a.b 1\n_a.b 2\n", 3, "is not CIF.*duplicate"),
+        ("not cif", 1, "line 1: is not CIF: expected block header"),
+        ("data_x\nloop_\n_a.b\n_a.c\n1 2\n3\n", 2, "line 2: is not CIF: Wrong number of values"),
+        ("data_x\n_a.b 1\n_a.b 2\n", 3, "line 3: is not CIF: duplicate tag _a.b"),
         ("data_x\n#\n_a.b 1\n#\n_c.d 1\n#\n_e.f 1\n#\n_g.h 1\n", 10, "does not end in '#'"),
         ("data_x\n_c.b 1\n", None, r"has no table _a\."),
         ("", None, r"has no table _a\."),

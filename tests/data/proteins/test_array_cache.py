@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sci_memeff.data.proteins.array_cache import ArrayCache, digest
+from sci_memeff.errors import BadDataError
 
 KEY = "0123abcd"
 ARRAYS = {
@@ -68,15 +69,27 @@ def test_a_foreign_safetensors_file_is_not_trusted(cache):
     assert cache.load(KEY) is not None
 
 
-def test_entries_are_replaced_whole(cache, monkeypatch):
+def test_an_entry_that_cannot_be_read_is_absent(cache):
+    cache.path(KEY).unlink()
+    cache.path(KEY).mkdir()
+    assert cache.load(KEY) is None
+
+
+def test_a_cache_is_a_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BadDataError, match="file: is no folder\n  mend: name another"):
+        ArrayCache(tmp_path / "file")
+
+
+def test_entries_are_replaced_whole(cache, monkeypatch, caplog):
     import os
 
     def broken(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        cache.store(KEY, {"letters": np.zeros(9)}, {})
+    cache.store(KEY, {"letters": np.zeros(9)}, {})
+    assert "cannot be written (disk full)" in caplog.text
     monkeypatch.undo()
     assert set(cache.load(KEY)[0]) == set(ARRAYS)
     assert [path.name for path in cache.path(KEY).parent.iterdir()] == [cache.path(KEY).name]
