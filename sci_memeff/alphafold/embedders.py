@@ -53,6 +53,8 @@ class InputEmbedder(nn.Module):
         msa_feat: Float[Tensor, "*b s i 49"],
     ) -> tuple[Float[Tensor, "*b s i c_m"], Float[Tensor, "*b i i c_z"]]:
         """M and z."""
+        dtype = self.linear_msa_m.weight.dtype
+        target_feat, msa_feat = target_feat.to(dtype), msa_feat.to(dtype)
         right = self.linear_tf_z_j(target_feat)
         z = self.walk(
             self.rows,
@@ -122,6 +124,6 @@ class ExtraMSAEmbedder(nn.Module):
         deletion_value: Float[Tensor, "*b s i"],
     ) -> Float[Tensor, "*b s i c_e"]:
         """The extra MSA representation."""
-        one_hot = F.one_hot(letters, 23).to(has_deletion.dtype)
-        deletions = torch.stack([has_deletion, deletion_value], dim=-1)
-        return self.linear(torch.cat([one_hot, deletions], dim=-1))
+        dtype = self.linear.weight.dtype
+        deletions = torch.stack([has_deletion, deletion_value], dim=-1).to(dtype)
+        return self.linear(torch.cat([F.one_hot(letters, 23).to(dtype), deletions], dim=-1))

@@ -14,6 +14,7 @@ from sci_memeff.alphafold.confidence import confidences
 from sci_memeff.alphafold.config import ModelConfig
 from sci_memeff.alphafold.embedders import ExtraMSAEmbedder, InputEmbedder, RecyclingEmbedder
 from sci_memeff.alphafold.evoformer import EvoformerStack, ExtraMSAStack
+from sci_memeff.alphafold.features import check_features, feature_names, one_pass
 from sci_memeff.alphafold.geometry import atom14_to_atom37, pseudo_beta
 from sci_memeff.alphafold.heads import AuxiliaryHeads
 from sci_memeff.alphafold.structure_module import StructureModule
@@ -47,19 +48,23 @@ class AlphaFold(nn.Module):
         self.aux_heads = AuxiliaryHeads(config)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor | dict[str, Tensor]]:
-        """Predict. Every feature carries the recycling passes as its last dimension.
+        """Predict, from the features that `alphafold.features` lists, OpenFold v2's as well.
 
-        Only the last pass keeps a gradient (Suppl. 1.10). Returns `msa` (*b, s, i, c_m), `pair`
+        Every feature carries the recycling passes as its last dimension, and only the last pass
+        keeps a gradient (Suppl. 1.10). Floats may be of any dtype: the layers compute in that of
+        their parameters, positions in float32 at least. Returns `msa` (*b, s, i, c_m), `pair`
         (*b, i, i, c_z), `single` (*b, i, c_s), `sm` (see StructureModule), `final_atom_positions`
         (*b, i, 37, 3) in Å and `final_atom_mask`, the logits of every head, and the confidences
         `plddt` (*b, i), 0 to 100, and with ptm `predicted_aligned_error` (*b, i, i) in Å, `ptm`.
+        BadDataError where a feature is missing or has another number of passes.
         """
-        passes = batch["aatype"].shape[-1]
+        names = feature_names(self.config)
+        passes = check_features(batch, names)
         previous = None
         with torch.no_grad():
             for i in range(passes - 1):
-                previous = _hand_on(self.fold(_pass(batch, i), previous))
-        features = _pass(batch, passes - 1)
+                previous = _hand_on(self.fold(one_pass(batch, names, i), previous))
+        features = one_pass(batch, names, passes - 1)
         outputs = self.fold(features, previous)
         outputs |= self.aux_heads(
             outputs["msa"], outputs["pair"], outputs["single"], outputs["sm"]["states"]
@@ -69,17 +74,19 @@ class AlphaFold(nn.Module):
     def fold(self, features: dict[str, Tensor], previous: _Previous | None) -> dict:
         """One pass, without heads."""
         m, z, msa_mask = self.embed(features, previous)
-        pair_mask = _pair_mask(features)
+        pair_mask = _pair_mask(features, z)
         rows = features["msa_feat"].shape[-3]
         m, z, single = self.evoformer(m, z, msa_mask, pair_mask)
         structure = self.structure_module(single, z, features["aatype"], features["seq_mask"])
+        positions = atom14_to_atom37(structure["positions"], features["aatype"])
+        exists = features["atom37_atom_exists"]
         return {
             "msa": m[..., :rows, :, :],
             "pair": z,
             "single": single,
             "sm": structure,
-            "final_atom_positions": atom14_to_atom37(structure["positions"], features["aatype"]),
-            "final_atom_mask": features["atom37_atom_exists"],
+            "final_atom_positions": positions * exists[..., None].to(positions.dtype),
+            "final_atom_mask": exists,
         }
 
     def embed(
@@ -95,7 +102,7 @@ class AlphaFold(nn.Module):
         )
         m = torch.cat([(m[..., 0, :, :] + m_first)[..., None, :, :], m[..., 1:, :, :]], dim=-3)
         z = z + z_update
-        msa_mask, pair_mask = features["msa_mask"], _pair_mask(features)
+        msa_mask, pair_mask = features["msa_mask"].to(m.dtype), _pair_mask(features, z)
         if self.template_embedder is not None:
             z = z + self.template_embedder(features, z, pair_mask)
             rows = self.template_embedder.rows(features)
@@ -105,16 +112,13 @@ class AlphaFold(nn.Module):
         extra = self.extra_msa_embedder(
             features["extra_msa"], features["extra_has_deletion"], features["extra_deletion_value"]
         )
-        z = self.extra_msa_stack(extra, z, features["extra_msa_mask"], pair_mask)
+        extra_mask = features["extra_msa_mask"].to(extra.dtype)
+        z = self.extra_msa_stack(extra, z, extra_mask, pair_mask)
         return m, z, msa_mask
 
 
-def _pass(batch: dict[str, Tensor], i: int) -> dict[str, Tensor]:
-    return {name: feature[..., i] for name, feature in batch.items()}
-
-
-def _pair_mask(features: dict[str, Tensor]) -> Tensor:
-    mask = features["seq_mask"]
+def _pair_mask(features: dict[str, Tensor], z: Tensor) -> Tensor:
+    mask = features["seq_mask"].to(z.dtype)
     return mask[..., :, None] * mask[..., None, :]
 
 

@@ -60,7 +60,7 @@ class SymmetricRenaming(nn.Module):
         swapped = self.walk(
             self.rows,
             rows=(*points, exists * ambiguous),
-            shared=(*points, exists * (1.0 - ambiguous)),
+            shared=(*points, exists * (ambiguous == 0)),
             in_dims=(-3, -3, -3, -2),
             out_dims=-1,
         )

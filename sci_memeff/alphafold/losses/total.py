@@ -25,7 +25,7 @@ from sci_memeff.alphafold.losses.resolved import ExperimentallyResolvedLoss
 from sci_memeff.alphafold.losses.torsion import TorsionLoss
 from sci_memeff.alphafold.losses.violation import ViolationLoss
 from sci_memeff.chemistry import ATOM37_INDEX
-from sci_memeff.errors import BadConfigError
+from sci_memeff.errors import BadConfigError, BadDataError
 
 __all__ = ["AlphaFoldLoss"]
 
@@ -61,7 +61,8 @@ class AlphaFoldLoss(nn.Module):
         """The loss, and its terms without weights, means over the batch and without gradient.
 
         `out` is what AlphaFold returned and `batch` the features of the last pass, without the
-        recycling dimension. Terms of weight 0 are neither computed nor returned.
+        recycling dimension; OpenFold v2's features serve as well. Terms of weight 0 are neither
+        computed nor returned. BadDataError where a feature that a term reads is missing.
         """
         weights = {name: weight for name, weight in self.config.weights.items() if weight}
         if "tm" in weights and "tm_logits" not in out:
@@ -70,9 +71,17 @@ class AlphaFoldLoss(nn.Module):
                 "predicts none",
                 mend="set tm_weight=0, or give the model its head with ptm=True",
             )
-        terms = {name: getattr(self, f"_{name}")(out, batch) for name in weights}
+        try:
+            terms = {name: getattr(self, f"_{name}")(out, batch) for name in weights}
+            length = batch["seq_length"].clamp(max=batch["aatype"].shape[-1])
+        except KeyError as error:
+            raise BadDataError(
+                f"the loss reads {error.args[0]}, and the batch has no such feature",
+                source="features",
+                mend="give it the features of a known structure, of the last pass: "
+                "sci_memeff.make_batch's, or those of OpenFold's pipeline with supervised=True",
+            ) from error
         total = reduce(add, (weights[name] * term for name, term in terms.items()))
-        length = batch["seq_length"].clamp(max=batch["aatype"].shape[-1])
         total = total * length.to(total.dtype).sqrt()
         return total.mean(), {name: term.detach().mean() for name, term in terms.items()}
 

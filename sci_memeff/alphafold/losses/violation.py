@@ -155,7 +155,7 @@ class ViolationLoss(nn.Module):
         there_exists: Mask[Tensor, "*b i 2"],
         bonded: Bool[Tensor, "*b i"],
         next_aatype: Int[Tensor, "*b i"],
-    ) -> tuple[Float[Tensor, "*b i 3"], Float[Tensor, "*b i 3"]]:
+    ) -> tuple[Float[Tensor, "*b i 3"], Mask[Tensor, "*b i 3"]]:
         """Errors of the bonds from some residues (N CA C) to the next (N CA), and their masks."""
         to_ca, _ = _direction(here[..., C, :], here[..., CA, :])
         to_n, length = _direction(here[..., C, :], there[..., N, :])
