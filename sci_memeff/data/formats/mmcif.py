@@ -29,6 +29,7 @@ _RESOLUTION = (
     "_refine.ls_d_res_high",
 )
 _RELEASE = "_pdbx_audit_revision_history.revision_date"
+_PDB_OWN = "_pdbx_database_status."  # a table that every entry of the PDB has, and no model
 _SITE = "_atom_site."
 
 
@@ -167,11 +168,22 @@ def _resolution(block: gemmi.cif.Block) -> float | None:
 
 
 def _release_date(block: gemmi.cif.Block, source: str) -> date | None:
-    """The earliest revision."""
+    """The earliest revision.
+
+    The PDB writes this table behind the coordinates, so a file that was cut in between lacks it,
+    and templates would be let in that are too young.
+    """
     try:
         dates = [date.fromisoformat(value) for value in values(block, _RELEASE) if value]
     except ValueError as error:
         raise BadDataError(
             str(error), source=source, field=_RELEASE, mend="write dates as 2024-02-14"
         ) from None
+    if not dates and _PDB_OWN in block.get_mmcif_category_names():
+        raise BadDataError(
+            "has no release date, as every entry of the PDB has",
+            source=source,
+            field=_RELEASE,
+            mend="fetch the file again: it may be cut short, or older than 2017",
+        )
     return min(dates, default=None)

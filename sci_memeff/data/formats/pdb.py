@@ -43,10 +43,11 @@ def parse_pdb(text: str, *, source: str, entry_id: str, model: int = 1) -> Struc
     files have no label numbering, so a chain's label id is its author id, and they have no release
     date.
 
-    Errors: BadDataError with the line for atoms whose columns are shifted or hold no numbers, and
-    where the model asked for, or any protein, is missing.
+    Errors: BadDataError with the line for atoms whose columns are shifted or hold no numbers, for a
+    file that ends in an atom, and where the model asked for, or any protein, is missing.
     """
     _check_atoms(text, source)
+    _check_end(text, source)
     try:
         # one byte for each character, or the columns behind it would shift
         structure = gemmi.read_pdb_string(text.encode("ascii", "replace").decode())
@@ -88,11 +89,8 @@ def parse_pdb(text: str, *, source: str, entry_id: str, model: int = 1) -> Struc
 
 
 def _check_atoms(text: str, source: str) -> None:
-    """Refuse what gemmi would read as zero, and a model that does not end."""
-    open_model = 0
+    """Refuse what gemmi would read as zero."""
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.startswith(("MODEL ", "ENDMDL")):
-            open_model = number if line.startswith("MODEL ") else 0
         if not line.startswith(("ATOM", "HETATM")):
             continue
         for name, columns in _NUMBERS.items():
@@ -109,12 +107,22 @@ def _check_atoms(text: str, source: str) -> None:
                     field=name,
                     mend="keep the columns of the PDB format; fetch or write the file again",
                 ) from None
-    if open_model:
+
+
+def _check_end(text: str, source: str) -> None:
+    """Refuse a model that does not end, and an atom, or the beginning of its line, at the end."""
+    lines = text.rstrip().split("\n")
+    ends = [at for at, line in enumerate(lines, start=1) if line.startswith(("MODEL ", "ENDMDL"))]
+    open_model = ends[-1] if ends and lines[ends[-1] - 1].startswith("MODEL ") else 0
+    last = lines[-1]
+    in_atom = last != "" and ("HETATM".startswith(last[:6]) or "ATOM".startswith(last[:4]))
+    if open_model or in_atom:
+        end = "ENDMDL" if open_model else "END"
         raise BadDataError(
-            "a model begins and never ends",
+            "a model begins and never ends" if open_model else "ends in an atom, not in TER or END",
             source=source,
-            line=open_model,
-            mend="fetch or write the file again: it may be cut short",
+            line=open_model or len(lines),
+            mend=f"fetch or write the file again: it may be cut short; if it is whole, add {end}",
         )
 
 

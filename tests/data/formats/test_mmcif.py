@@ -1,5 +1,6 @@
 import datetime
 import gzip
+import re
 import warnings
 
 import numpy as np
@@ -86,6 +87,13 @@ def test_release_date_is_the_earliest_revision():
         parse_mmcif(text.replace("1998-04", "1998-44"), source="s")
     assert caught.value.field == f"_{history}.revision_date"
     assert "write dates as" in caught.value.mend
+
+
+def test_an_entry_of_the_pdb_has_a_release_date():
+    text = entry(["GLY"], [atom("CA")], extra="_pdbx_database_status.status_code REL\n#\n")
+    with pytest.raises(BadDataError, match="has no release date") as caught:
+        parse_mmcif(text, source="s")
+    assert "cut short, or older than 2017" in caught.value.mend
 
 
 def test_method():
@@ -205,6 +213,22 @@ def test_real_entries_agree_with_biopython(real_data, entry_id):
                     names.add({"NH1": "NH2", "NH2": "NH1"}.get(name_there, name_there))
                 there = [residue[each].coord for each in names]
                 assert any(np.array_equal(chain.positions[row, column], x) for x in there)
+
+
+@pytest.mark.data
+def test_a_real_entry_cut_between_two_tables_is_whole_or_refused(real_data):
+    text = (real_data / "mmcif" / "3u8v.cif").read_text()
+    released = parse_mmcif(text, source="s").release_date
+    cuts = [match.end() for match in re.finditer(r"^#.*\n", text, re.MULTILINE)]
+    refused = 0
+    for cut in cuts:
+        try:
+            structure = parse_mmcif(text[:cut], source="s")
+        except BadDataError:
+            refused += 1
+        else:
+            assert structure.release_date == released
+    assert 10 < refused < len(cuts)
 
 
 @pytest.mark.data

@@ -66,7 +66,7 @@ def test_insertion_codes_alternates_and_selenomethionine():
     text += line("CA", "GLY", "52A", 6, alternate="B", occupancy=0.6)
     text += residue("MSE", "53 ", 10, record="HETATM")
     text += line("SE", "MSE", "53 ", 20, record="HETATM")
-    text += residue("ALA", "54 ", 30)
+    text += residue("ALA", "54 ", 30) + "TER\n"
     structure = parse(text)
     chain = structure.chain("A")
     assert chain.sequence == "AGMA"
@@ -92,10 +92,21 @@ def test_models_and_chains():
     ("text", "line_number", "wrong", "mend"),
     [
         ("nothing\n", None, "no protein chain|no model 1", "ATOM lines"),
-        (line("O", "HOH", "1 ", 0, record="HETATM"), None, "no protein chain", "ATOM lines"),
+        (
+            line("O", "HOH", "1 ", 0, record="HETATM") + "END\n",
+            None,
+            "no protein chain",
+            "ATOM lines",
+        ),
         (residue("ALA", "1 ", 0)[:-60], 4, "field x.* is no number", "columns of the PDB"),
         (residue("ALA", "1 ", 0).replace("80.00", "eight"), 1, "B-factor", "columns of the PDB"),
-        ("MODEL        1\n" + residue("ALA", "1 ", 0), 1, "never ends", "cut short"),
+        ("MODEL        1\n" + residue("ALA", "1 ", 0), 1, "never ends", "add ENDMDL"),
+        (
+            residue("ALA", "1 ", 0) + "\n \n",
+            4,
+            "ends in an atom",
+            "cut short; if it is whole, add END",
+        ),
     ],
 )
 def test_refuses(text, line_number, wrong, mend):
@@ -107,8 +118,17 @@ def test_refuses(text, line_number, wrong, mend):
 
 def test_the_name_of_the_file_is_the_name_of_the_entry(tmp_path):
     path = tmp_path / "6kwc_A.pdb.gz"
-    path.write_bytes(gzip.compress(residue("ALA", "1 ", 0).encode()))
+    path.write_bytes(gzip.compress((residue("ALA", "1 ", 0) + "TER\n").encode()))
     assert read_pdb(path).entry_id == "6kwc_A"
+
+
+def test_every_truncation_of_the_atoms_is_refused():
+    atoms = residue("ALA", "1 ", 0) + residue("GLY", "2 ", 9)
+    whole = atoms + "TER\nEND\n"
+    assert len(parse(whole).chain("A")) == 2
+    for cut in range(1, len(atoms) + 1):
+        with pytest.raises(BadDataError):
+            parse(whole[:cut])
 
 
 @pytest.mark.data
