@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,8 @@ from sci_memeff.data.formats.fasta import read_query
 from sci_memeff.data.proteins.reading import read_chain, sequence_protein, template_structure
 from sci_memeff.data.proteins.record import Protein
 from sci_memeff.data.sources.layout import DataFolder
-from sci_memeff.errors import BadConfigError
+from sci_memeff.errors import BadConfigError, BadDataError
+from sci_memeff.training.folder import make_folder
 from sci_memeff.training.inference import load_model
 from sci_memeff.training.prediction import predict as run_model
 from sci_memeff.training.prediction import prediction
@@ -70,10 +72,12 @@ def predict(
     seed: Annotated[int, typer.Option(help="Of the rows drawn from the alignments.", min=0)] = 0,
 ) -> None:
     """Predict a structure from a sequence and its alignments."""
+    _check_query(fasta, alignments, data, chain)
+    where = chosen_device(device)
     network, config = load_model(weights, model, lambda line: print(line, file=sys.stderr))
     protein = _protein(fasta, alignments, data, chain, config)
-    where = chosen_device(device)
     example = evaluation_example(protein, config, seed=seed)
+    make_folder(out, mend="name a folder that can be written with --out")
     outputs, features = run_model(network.to(where), example, where)
     found = prediction(protein.name, outputs, features)
     files = [*write_structures(out, found), write_confidence(out / f"{found.name}.json", found)]
@@ -84,18 +88,15 @@ def predict(
     }
     if found.ptm is not None:
         summary["ptm"] = round(found.ptm, 4)
-    if protein.target is not None:
-        summary["lddt_ca"] = round(mean_lddt_ca(outputs, features), 4)
+    if protein.target is not None and math.isfinite(lddt := mean_lddt_ca(outputs, features)):
+        summary["lddt_ca"] = round(lddt, 4)
     print(json.dumps(summary | {"files": [str(file) for file in files]}))
 
 
-def _protein(
-    fasta: Path | None,
-    alignments: Path | None,
-    data: Path | None,
-    chain: str | None,
-    config: DataConfig,
-) -> Protein:
+def _check_query(
+    fasta: Path | None, alignments: Path | None, data: Path | None, chain: str | None
+) -> None:
+    """Before anything is read: weights are large."""
     if (fasta is None) == (chain is None):
         raise BadConfigError(
             "what to predict is named twice" if fasta else "what to predict is not named",
@@ -106,6 +107,15 @@ def _protein(
             f"--chain {chain} is read from a data folder, alignments too",
             mend="give --data DIR with mmcif/ and alignments/, and no --alignments",
         )
+
+
+def _protein(
+    fasta: Path | None,
+    alignments: Path | None,
+    data: Path | None,
+    chain: str | None,
+    config: DataConfig,
+) -> Protein:
     templates = None if data is None else DataFolder(data)
     if chain is not None and templates is not None:
         return read_chain(templates, chain, config)
@@ -116,6 +126,13 @@ def _protein(
         folder = DataFolder(alignments, alignment_dir=alignments.absolute().parent)
         msas = folder.msas(alignments.name)
         hits = folder.template_hits(alignments.name)
+        if not msas and not hits:
+            raise BadDataError(
+                "holds no alignment",
+                source=str(alignments),
+                mend="name the folder with the .a3m, .sto or .hhr files of this sequence, "
+                "or leave out --alignments",
+            )
     read = None if templates is None else lambda entry: template_structure(templates, entry)
     name = fasta.name.removesuffix(".gz").rpartition(".")[0] or fasta.name
     return sequence_protein(name, query.sequence, config, msas=msas, hits=hits, read=read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sci_memeff.training.reports import Beginning, ProteinScore, StepReport
+from sci_memeff.training.scores import known_mean
 
 __all__ = ["Printed", "readable_bytes", "score_table", "skipped_table"]
 
@@ -32,7 +34,7 @@ class Printed:
         self.console = console
         self.every = 1
         self.last = 0
-        self.lddt_ca: float | None = None
+        self.lddt_ca = math.nan
         columns = (
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -67,8 +69,10 @@ class Printed:
             self.noted(f"skipped sample {item.sample}, {item.name}: {item.reason}")
         if not report.updated:
             self.noted(f"step {report.step} made no update: {report.problem}")
-        old = self.lddt_ca if self.lddt_ca is not None else report.lddt_ca
-        self.lddt_ca = SMOOTHING * old + (1 - SMOOTHING) * report.lddt_ca
+        if not math.isfinite(self.lddt_ca):
+            self.lddt_ca = report.lddt_ca
+        elif math.isfinite(report.lddt_ca):
+            self.lddt_ca = SMOOTHING * self.lddt_ca + (1 - SMOOTHING) * report.lddt_ca
         text = (
             f"loss {report.loss:8.3f}  lDDT-Cα {self.lddt_ca:.3f}  "
             f"{report.seconds:.2f} s/step  peak {readable_bytes(report.peak_bytes)}"
@@ -81,8 +85,8 @@ class Printed:
     def validated(self, step: int, scores: Sequence[ProteinScore]) -> None:
         """One line with the means."""
         if scores:
-            lddt = sum(score.lddt_ca for score in scores) / len(scores)
-            loss = sum(score.loss for score in scores) / len(scores)
+            lddt = known_mean(score.lddt_ca for score in scores)
+            loss = known_mean(score.loss for score in scores)
             self._line(
                 f"after step {step}, averaged weights on {len(scores)} proteins: "
                 f"lDDT-Cα {lddt:.3f}, loss {loss:.3f}"

@@ -13,6 +13,7 @@ from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.dataset import TrainingData
 from sci_memeff.data.sources.index import Record
 from sci_memeff.data.sources.layout import DataFolder
+from sci_memeff.training.folder import make_folder
 from sci_memeff.training.loop import Fitted, Parts, fit
 from sci_memeff.training.presets import Preset
 from sci_memeff.training.randomness import sown
@@ -42,6 +43,8 @@ def train_alphafold(
     """
     run, tell = settings.run, reporter or Silent()
     proteins = TrainingData(DataFolder(data), settings.data, run.seed, cache_dir=run.cache_dir)
+    if run.cache_dir is not None:
+        make_folder(Path(run.cache_dir), mend="set run.cache_dir to a folder that can be written")
     with sown(run.seed, INITIAL_WEIGHTS):
         model = AlphaFold(settings.model)
     if weights is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sci_memeff.data.files import write_atomically
 from sci_memeff.errors import BadConfigError
 
-__all__ = ["RunFolder", "Summary", "next_free"]
+__all__ = ["RunFolder", "Summary", "make_folder", "next_free"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,16 @@ class RunFolder:
     def save_summary(self, summary: Summary) -> None:
         """Write summary.json, atomically."""
         write_atomically(self.summary, summary.json() + "\n")
+
+
+def make_folder(path: Path, *, mend: str) -> None:
+    """Make a folder that will be written to; BadConfigError, with `mend`, where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadConfigError(f"{path} cannot be made ({error.strerror})", mend=mend) from error
+    if not os.access(path, os.W_OK):
+        raise BadConfigError(f"{path} cannot be written to", mend=mend)
 
 
 def next_free(folder: Path) -> Path:

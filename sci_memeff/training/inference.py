@@ -16,6 +16,9 @@ from sci_memeff.training.weights import checkpoint_of, load_any
 
 __all__ = ["load_model"]
 
+# Supplement, Table 5: what the second and the fifth were trained on; the others have seen more.
+_FEW_EXTRA_ROWS = {"model_2": 1024, "model_5": 1024}
+
 
 def load_model(
     weights: Path, published: str, warn: Callable[[str], None]
@@ -23,7 +26,7 @@ def load_model(
     """The network in evaluation mode, and the sizes of its features.
 
     A run folder or checkpoint knows its own; a published file is taken as that of the model
-    `published` ("model_1_ptm"), with the features of fine-tuning. Errors: those of the weights,
+    `published` ("model_1_ptm"), with the features it was trained on. Errors: those of the weights,
     and BadConfigError for an unknown model.
     """
     if weights.is_dir():
@@ -35,8 +38,19 @@ def load_model(
         settings = override(preset("demo"), known, source=str(weights))
         network, data = settings.model, settings.data
     else:
-        network, data = model_config(published), preset("finetuning").data
-        data = replace(data, max_templates=data.max_templates if network.templates else 0)
+        network, data = model_config(published), _published_sizes(published)
     model = AlphaFold(network)
     load_any(model, weights, warn)
     return model.eval(), data
+
+
+def _published_sizes(name: str) -> DataConfig:
+    """Fine-tuning's, but for extra rows, and templates that take up room among the clusters."""
+    data = preset("finetuning").data
+    templates = model_config(name).templates
+    return replace(
+        data,
+        max_extra_msa=_FEW_EXTRA_ROWS.get(name.removesuffix("_ptm"), data.max_extra_msa),
+        max_templates=data.max_templates if templates else 0,
+        reduce_clusters_by_templates=templates,
+    )

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from sci_memeff.data.example import Example
-from sci_memeff.errors import DivergedError, MissingPackageError
+from sci_memeff.errors import BadConfigError, DivergedError, MissingPackageError
 from sci_memeff.measure.peak import reset_peak
 from sci_memeff.training import checkpoint
-from sci_memeff.training.folder import RunFolder, Summary
+from sci_memeff.training.folder import RunFolder, Summary, make_folder
 from sci_memeff.training.picture import draw
 from sci_memeff.training.prediction import Prediction
 from sci_memeff.training.presets import Preset
@@ -75,8 +75,9 @@ def fit(
     With `resume`, go on from the newest whole checkpoint in `folder` (from the start where there
     is none), with the very losses that an uninterrupted run has. SIGTERM or SIGINT between two
     samples saves and returns. Errors: BadConfigError where `folder` holds a run and `resume` is
-    not set; BadCheckpointError where its checkpoint is of other settings, or none is whole;
-    DivergedError after ten updates in a row that were not finite.
+    not set, cannot be written to, or is beyond `settings.run.steps`; BadCheckpointError where its
+    checkpoint is of other settings, or none is whole; DivergedError after ten updates in a row
+    that were not finite.
     """
     return _Run(parts, settings, RunFolder(folder), torch.device(device), reporter).go(resume)
 
@@ -128,16 +129,28 @@ class _Run:
             found = checkpoint.newest_good(self.folder.checkpoints, self.reporter.noted)
             if found is not None:
                 check_same(found.settings, self.recorded, source=str(found.path))
+                self._must_not_be_beyond(found.step)
                 checkpoint.restore(found, self.trainer)
                 self.reporter.noted(f"resumed from {found.path}")
                 self.folder.save_config(to_yaml(self.settings))
                 return
             self.reporter.noted(f"no checkpoint in {self.folder.path}: starting at step 0")
+        make_folder(self.folder.path, mend="name a folder that can be written with --out")
         self._save()  # the first weights, so that a resumed run has them whatever they came from
         self.folder.save_config(to_yaml(self.settings))
 
+    def _must_not_be_beyond(self, step: int) -> None:
+        if step > self.settings.run.steps:
+            raise BadConfigError(
+                f"{self.folder.path} has made {step} updates, more than the "
+                f"{self.settings.run.steps} asked for",
+                mend="leave out --steps, or ask for more",
+            )
+
     def _train(self, stop: Stop) -> None:
         run, trainer = self.settings.run, self.trainer
+        if not self.records.has_scores(trainer.step):  # of a run killed while it scored
+            self._score_if_due()
         stream = samples(self.parts.data, start=trainer.next_sample, workers=run.workers)
         failures = self.records.failures_in_a_row()
         while trainer.step < run.steps:
@@ -149,11 +162,14 @@ class _Run:
             failures = 0 if report.updated else failures + 1
             if failures >= MAX_NONFINITE_IN_A_ROW:
                 self._diverged(report)
-            is_last = trainer.step == run.steps
-            if is_last or trainer.step % run.checkpoint_every == 0:
+            if trainer.step == run.steps or trainer.step % run.checkpoint_every == 0:
                 self._save()
-            if not is_last and run.validate_every and trainer.step % run.validate_every == 0:
-                self._report_scores([score for score, _ in self._evaluated()])
+            self._score_if_due()
+
+    def _score_if_due(self) -> None:
+        run, step = self.settings.run, self.trainer.step
+        if 0 < step < run.steps and run.validate_every and step % run.validate_every == 0:
+            self._report_scores([score for score, _ in self._evaluated()])
 
     def _stopped(self, stop: Stop) -> Fitted:
         path = self._save()
@@ -204,7 +220,7 @@ class _Run:
             f"{MAX_NONFINITE_IN_A_ROW} updates in a row were not finite, the last at step "
             f"{report.step}: {report.problem}",
             mend="start a new run with a lower optimizer.learning_rate or a longer "
-            f"optimizer.warmup_samples, from --weights {self.folder.checkpoints} if the weights "
+            f"optimizer.warmup_samples, from --weights {self.folder.path} if the weights "
             "there are good; where one protein is named each time, look at its structure",
         )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sci_memeff.training.folder import Summary
 from sci_memeff.training.reports import ProteinScore, StepReport
+from sci_memeff.training.scores import known_mean
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -74,9 +75,13 @@ class Records:
         rows = [[step] + [getattr(score, name) for name in SCORE[1:]] for score in scores]
         _append(self.validation, SCORE, rows)
         for name in ("loss", "lddt_ca", "rmsd_ca", "plddt"):
-            mean = _mean([getattr(score, name) for score in scores])
-            if mean is not None:
+            mean = known_mean(getattr(score, name) for score in scores)
+            if math.isfinite(mean):
                 self._board.add_scalar(f"validation/{name}", mean, step)
+
+    def has_scores(self, step: int) -> bool:
+        """Whether the proteins were scored after `step` updates."""
+        return any(int(row["step"]) == step for row in _rows(self.validation))
 
     def skipped_counts(self) -> dict[tuple[str, str], int]:
         """How often each (protein, reason) was skipped, over the whole run."""
@@ -95,8 +100,8 @@ class Records:
         """What the whole run came to, resumed parts included."""
         rows = _rows(self.metrics)
         return Summary(
-            lddt_ca=_mean([score.lddt_ca for score in scores]),
-            loss=_mean([score.loss for score in scores]),
+            lddt_ca=_or_none(known_mean(score.lddt_ca for score in scores)),
+            loss=_or_none(known_mean(score.loss for score in scores)),
             seconds=round(sum(float(row["seconds"]) for row in rows), 3),
             steps=len(rows),
             proteins=len(scores),
@@ -110,10 +115,9 @@ class Records:
         self._board.close()
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    """None where there is nothing; a protein without resolved Cα has no score and no part."""
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(finite) / len(finite) if finite else None
+def _or_none(mean: float) -> float | None:
+    """JSON has no NaN."""
+    return mean if math.isfinite(mean) else None
 
 
 def _tensorboard(folder: Path, step: int) -> SummaryWriter:

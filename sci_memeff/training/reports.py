@@ -37,7 +37,9 @@ class StepReport:
     loss: float
     """Mean over the batch."""
     lddt_ca: float
-    """Mean lDDT-Cα of the training samples, 0 to 1, with dropout and masked MSA as trained."""
+    """Mean lDDT-Cα of the training samples, 0 to 1, with dropout and masked MSA as trained.
+
+    NaN where none has a resolved Cα."""
     terms: Mapping[str, float]
     """Mean of each unweighted loss term."""
     learning_rate: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -39,7 +39,10 @@ def read_settings(path: Path, base: Preset) -> Preset:
         )
     named = content.get("name")
     if isinstance(named, str) and named != base.name:
-        base = preset(named)
+        try:
+            base = preset(named)
+        except BadConfigError as error:
+            raise BadConfigError(f"{path}: {error.wrong}", mend=error.mend) from error
     return override(base, content, source=str(path))
 
 
@@ -98,12 +101,10 @@ def _check_names(kind: type, changes: Mapping[str, Any], source: str, prefix: st
     names = [field.name for field in fields(kind)]
     for key, value in changes.items():
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=3, cutoff=0.5)
-            meant = f"did you mean {' or '.join(near)}? " if near else ""
             group = prefix.rstrip(".") or "the top level"
             raise BadConfigError(
                 f"{source}: there is no setting {prefix}{key}",
-                mend=f"{meant}the settings of {group} are: {', '.join(names)}",
+                mend=f"{_meant(str(key), names)}the settings of {group} are: {', '.join(names)}",
             )
         if is_dataclass(types[key]) and isinstance(types[key], type):
             if not isinstance(value, Mapping):
@@ -112,6 +113,14 @@ def _check_names(kind: type, changes: Mapping[str, Any], source: str, prefix: st
                     mend=f"write its settings, as in `{key}: {{{fields(types[key])[0].name}: …}}`",
                 )
             _check_names(types[key], value, source, f"{prefix}{key}.")
+
+
+def _meant(key: str, names: Sequence[str]) -> str:
+    """Asks whether a setting of that name in another group is meant, or one of a like name."""
+    everywhere = _flat(plain(preset("demo")))
+    near = [name for name in everywhere if name.endswith(f".{key}")]
+    near = near or difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from sci_memeff.training.optimizer import (
 )
 from sci_memeff.training.randomness import sown
 from sci_memeff.training.reports import SkippedSample, StepReport
-from sci_memeff.training.scores import mean_lddt_ca
+from sci_memeff.training.scores import known_mean, mean_lddt_ca
 
 __all__ = ["Loss", "Trainer"]
 
@@ -115,7 +115,7 @@ class Trainer:
             next_sample=next_sample,
             names=tuple(sample.name for sample in done),
             loss=_mean([sample.loss for sample in done]),
-            lddt_ca=_mean([sample.lddt_ca for sample in done]),
+            lddt_ca=known_mean(sample.lddt_ca for sample in done),
             terms={name: _mean([s.terms[name] for s in done]) for name in done[0].terms},
             learning_rate=rate,
             gradient_norm=_mean([sample.gradient_norm for sample in done]),

@@ -32,7 +32,10 @@ class Data(Protocol):
 
 
 class _Guarded(Dataset[Item]):
-    """Turns the package's own errors into skipped samples: bad input must not end a run."""
+    """Turns errors into skipped samples: one bad protein must not end a run of weeks.
+
+    Where no sample is good, the run ends all the same, and says why.
+    """
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -41,7 +44,9 @@ class _Guarded(Dataset[Item]):
         try:
             return self.data[k]
         except SciMemeffError as error:
-            return Skipped(name=f"sample {k}", reason=error.wrong)
+            return Skipped(name=getattr(error, "source", f"sample {k}"), reason=error.wrong)
+        except Exception as error:
+            return Skipped(name=f"sample {k}", reason=f"{type(error).__name__}: {error}")
 
 
 def samples(data: Data, *, start: int, workers: int) -> Iterator[tuple[int, Item]]:

@@ -44,6 +44,8 @@ def test_flags_are_these_and_no_others():
 def test_help_explains_itself(name):
     result = CliRunner().invoke(app, [*name.split(), "--help"])
     assert result.exit_code == 0
+    if not name:
+        assert "sci-memeff train --preset demo --data data" in result.stdout
     if name in FLAGS:
         assert "Example" in result.stdout
         assert f"sci-memeff {name}" in result.stdout

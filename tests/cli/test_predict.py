@@ -76,12 +76,35 @@ def test_alignments_reach_the_features(tmp_path, fasta):
         (["--fasta", "a", "--chain", "1ubq_A"], "what to predict is named twice"),
         (["--chain", "1ubq_A"], "give --data DIR"),
         (["--fasta", "nowhere.fasta"], "nowhere.fasta: cannot be read"),
+        (["--fasta", "nowhere.fasta", "--device", "tpu"], "--device 'tpu' is no"),
     ],
 )
 def test_what_cannot_be_done_is_said(weights, args, message):
     result = predict("--weights", weights, *args)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_question_is_read_before_the_weights():
+    result = predict("--weights", "nowhere", "--chain", "1ubq_A")
+    assert result.exit_code == 2
+    assert "give --data DIR" in result.stderr
+
+
+def test_folder_without_alignments_is_refused(tmp_path, weights, fasta):
+    (tmp_path / "none").mkdir()
+    args = ["--weights", weights, "--fasta", fasta, "--out", tmp_path / "out"]
+    result = predict(*args, "--alignments", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "none: holds no alignment" in result.stderr
+    assert "mend: name the folder with the .a3m" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_cannot_be_written_is_said(weights, fasta):
+    result = predict("--weights", weights, "--fasta", fasta, "--out", fasta / "out")
+    assert result.exit_code == 2
+    assert "mend: name a folder that can be written with --out" in result.stderr
 
 
 def test_unknown_network_and_unknown_weights_are_refused(fasta, tmp_path):

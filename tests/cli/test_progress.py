@@ -1,6 +1,8 @@
 """What a run looks like on a terminal and in a log."""
 
 import io
+import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -65,6 +67,16 @@ def test_what_went_wrong_is_named_at_once(terminal):
     text = shown(terminal, 5, skipped=skipped, updated=False, problem="1ubq_A: the loss is nan")
     assert "skipped sample 17, bad_A: [no] atoms" in text
     assert "step 3 made no update: 1ubq_A: the loss is nan" in text
+
+
+def test_a_sample_without_a_score_leaves_the_others():
+    text = shown(False, 5, lddt_ca=math.nan)
+    assert "nan" not in text
+    unscored = replace(SCORES[0], name="9xyz_A", lddt_ca=math.nan)
+    out = io.StringIO()
+    with Printed(Console(file=out, width=120)) as printed:
+        printed.validated(3, [*SCORES, unscored])
+    assert "on 2 proteins: lDDT-Cα 0.750, loss 2.000" in out.getvalue()
 
 
 def test_tables_name_every_protein():

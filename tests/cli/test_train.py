@@ -58,7 +58,9 @@ def test_resumed_run_needs_no_settings(finished, data):
         (["--device", "mps"], "--device 'mps' is not supported"),
         (["--device", "cuda:99"], "CUDA devices"),
         (["--config", "nowhere.yaml"], "nowhere.yaml is not a YAML file"),
-        (["--weights", "weights.zip"], "weights are told by their ending"),
+        (["--weights", "nowhere"], "nowhere: there is no such file or folder"),
+        (["--weights", __file__], "weights are told by their ending"),
+        (["--out", f"{__file__}/run"], "run cannot be made"),
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path, data, args, message):
@@ -74,6 +76,15 @@ def test_resuming_under_another_seed_is_refused(finished, data):
     result = train("--data", data, "--out", finished[0], "--resume", "--seed", 9)
     assert result.exit_code == 2
     assert "run.seed: 0 there, 9 here" in result.stderr
+
+
+def test_cache_that_cannot_be_written_is_refused(tmp_path, data):
+    settings = tmp_path / "cached.yaml"
+    settings.write_text(f"run: {{cache_dir: {__file__}/cache}}")
+    result = train("--data", data, "--out", tmp_path / "run", "--config", settings)
+    assert result.exit_code == 2
+    assert "mend: set run.cache_dir to a folder" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_run_is_not_overwritten(finished, data):

@@ -1,7 +1,6 @@
 """Checkpoints: what comes back, what is left of a write that was cut short, what is refused."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -136,7 +135,7 @@ def test_checkpoint_of_another_model_lists_the_tensors(tmp_path):
 def test_weights_load_from_a_run_folder_and_from_a_checkpoint(tmp_path):
     one = trainer(updates=2)
     path = checkpoint.write(tmp_path / "checkpoints", one, {}, keep=2)
-    for place in (tmp_path, path):
+    for place in (tmp_path, path.parent, path):
         model = TinyModel()
         load_any(model, place, pytest.fail)
         assert torch.equal(model.out.weight, one.ema.module.out.weight)
@@ -148,5 +147,11 @@ def test_weights_that_are_not_there_or_do_not_fit_are_refused(tmp_path):
     checkpoint.write(tmp_path / "checkpoints", trainer(), {}, keep=2)
     with pytest.raises(BadWeightsError, match=r"(?s)of another model.*config.yaml"):
         load_any(TinyModel(9), tmp_path, pytest.fail)
+    (tmp_path / "weights.zip").touch()
     with pytest.raises(BadWeightsError, match="ending"):
-        load_any(TinyModel(), Path("weights.zip"), pytest.fail)
+        load_any(TinyModel(), tmp_path / "weights.zip", pytest.fail)
+    with pytest.raises(BadWeightsError, match=r"(?s)no such file or folder.*name a run folder"):
+        load_any(TinyModel(), tmp_path / "nowhere", pytest.fail)
+    part = tmp_path / "checkpoints" / "step-00000000" / "averaged.safetensors"
+    with pytest.raises(BadWeightsError, match=r"(?s)one file of a checkpoint.*name .*00000000$"):
+        load_any(TinyModel(), part, pytest.fail)

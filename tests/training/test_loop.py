@@ -16,6 +16,7 @@ from sci_memeff.errors import BadCheckpointError, BadConfigError, BadDataError, 
 from sci_memeff.training import loop
 from sci_memeff.training.loop import fit
 from sci_memeff.training.reports import Silent
+from sci_memeff.training.weights import load_any
 
 from .standins import Example, Parts, Skipped, TinyData, features, loss, parts, settings, without
 
@@ -111,6 +112,29 @@ def test_run_cut_at_any_step_resumes_bit_for_bit(whole, tmp_path, stop_at):
     same = fit(parts(), settings(), whole, resume=True)
     ended, wanted = (f.trainer.ema.state_dict() for f in (fitted, same))
     assert all(torch.equal(ended[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("killed_at", [5, 12])
+def test_run_killed_while_it_scores_scores_again(whole, tmp_path, monkeypatch, killed_at):
+    """Step 5 lies after a checkpoint, which here is written at every step."""
+    evaluate = loop.evaluate
+
+    def cut(model, *rest):
+        if run.step == killed_at:
+            raise RuntimeError("power cut")
+        return evaluate(model, *rest)
+
+    run = Listening()
+    run.step = 0
+    run.stepped = lambda report: setattr(run, "step", report.step)
+    often = settings(checkpoint_every=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit(parts(), often, tmp_path, reporter=run)
+    fit(parts(), often, tmp_path, resume=True)
+    assert rows(tmp_path, "validation.csv") == rows(whole, "validation.csv")
+    assert numbers(tmp_path) == numbers(whole)
 
 
 def test_test_above_can_fail(whole, tmp_path):
@@ -220,10 +244,12 @@ def test_infinite_gradient_skips_the_update(tmp_path):
 
 def test_ten_bad_updates_in_a_row_stop_the_run(tmp_path):
     with pytest.raises(
-        DivergedError, match=r"10 updates in a row.*\n.*lower optimizer.learning_rate"
+        DivergedError,
+        match=rf"10 updates in a row.*\n.*lower optimizer.learning_rate.*--weights {tmp_path} if",
     ):
         fit(parts(Poisoned(lambda k: k >= 4)), settings(steps=40), tmp_path)
     assert len(rows(tmp_path)) == 12
+    load_any(parts().model, tmp_path, pytest.fail)  # as the message says
     with pytest.raises(DivergedError):  # and a resumed run does not start counting anew
         fit(parts(Poisoned(lambda k: k >= 4)), settings(steps=40), tmp_path, resume=True)
     assert len(rows(tmp_path)) == 12
@@ -264,6 +290,33 @@ def test_resumed_run_may_be_longer(tmp_path):
     fit(parts(), settings(), tmp_path / "short")
     fit(parts(), without(settings(), steps=20), tmp_path / "short", resume=True)
     assert numbers(tmp_path / "short") == numbers(tmp_path / "long")
+
+
+def test_resumed_run_may_not_be_shorter_than_it_is(whole):
+    before = (whole / "config.yaml").read_text()
+    with pytest.raises(BadConfigError, match=r"(?s)12 updates, more than the 3.*leave out --steps"):
+        fit(parts(), settings(steps=3), whole, resume=True)
+    assert (whole / "config.yaml").read_text() == before
+
+
+def test_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BadConfigError, match=r"(?s)run cannot be made \(Not a dir.*with --out"):
+        fit(parts(), settings(), tmp_path / "file" / "run")
+
+
+def test_proteins_without_resolved_atoms_have_no_score(tmp_path):
+    class Unresolved(TinyData):
+        def __getitem__(self, k: int):
+            item = super().__getitem__(k)
+            if k == 2 and isinstance(item, Example):
+                item.features["all_atom_mask"] = item.features["all_atom_mask"].copy()
+                item.features["all_atom_mask"][:, 1] = 0  # of Cα alone
+            return item
+
+    fit(parts(Unresolved()), settings(steps=3), tmp_path, reporter=(listening := Listening()))
+    assert all(report.updated for report in listening.steps)
+    assert all(0 <= report.lddt_ca <= 1 for report in listening.steps)  # of the batch's other one
 
 
 def test_damaged_checkpoint_is_passed_over_aloud(whole, tmp_path):

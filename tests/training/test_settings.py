@@ -52,6 +52,8 @@ def test_empty_file_changes_nothing(written):
             "optimizer are: learning_rate, warmup",
         ),
         ("data: {crop: 3}", r"(?s)no setting data.crop.*crop_size"),
+        ("crop_size: 3", r"(?s)no setting crop_size.*did you mean data\.crop_size\?"),
+        ("data: {learning_rate: 3}", r"(?s)data.learning_rate.*mean optimizer\.learning_rate\?"),
         ("run: {steps: many}", r"(?s)run.steps is 'many'.*correct run.steps; the demo preset has"),
         ("run: {steps: 0}", r"(?s)run.steps is 0.*greater than or equal to 1"),
         ("optimizer: {ema_decay: 1.0}", r"optimizer.ema_decay is 1.0: .*less than 1"),
@@ -61,7 +63,10 @@ def test_empty_file_changes_nothing(written):
         ("run: 5", r"(?s)run is 5.*write its settings, as in `run: {steps: …}`"),
         ("- 1\n- 2", r"(?s)holds a list, not settings.*one setting per line"),
         ("{", r"(?s)is not a YAML file.*readable YAML"),
-        ("name: dmeo", r"(?s)there is no preset 'dmeo'.*demo, initial_training, finetuning"),
+        (
+            "name: dmeo",
+            r"(?s)mine.yaml: there is no preset 'dmeo'.*demo, initial_training, finetuning",
+        ),
     ],
 )
 def test_bad_settings_are_refused_with_the_mend(written, text, message):

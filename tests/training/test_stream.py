@@ -10,6 +10,13 @@ from sci_memeff.training.stream import samples
 from .standins import TinyData
 
 
+class Wrong:
+    def __getitem__(self, k: int) -> Example:
+        if k % 2 == 0:
+            raise KeyError("aatype")
+        return Example(name="walk", features={})
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_samples_come_in_order_from_any_start(workers):
     stream = samples(TinyData(), start=7, workers=workers)
@@ -18,7 +25,7 @@ def test_samples_come_in_order_from_any_start(workers):
     assert [item.name for _, item in found] == [
         "walk_3",
         "walk_0",
-        "sample 9",
+        "worse.cif",
         "walk_2",
         "walk_3",
         "walk_0",
@@ -28,10 +35,11 @@ def test_samples_come_in_order_from_any_start(workers):
     assert "line cut short" in found[2][1].reason
 
 
-def test_a_bug_is_no_bad_sample():
-    class Wrong:
-        def __getitem__(self, k: int) -> Example:
-            raise KeyError("aatype")
-
-    with pytest.raises(KeyError):
-        next(samples(Wrong(), start=0, workers=0))
+@pytest.mark.parametrize("workers", [0, 1])
+def test_whatever_is_wrong_with_a_sample_does_not_end_the_stream(workers):
+    stream = samples(Wrong(), start=2, workers=workers)
+    (_, bad), (k, good) = itertools.islice(stream, 2)
+    assert isinstance(bad, Skipped)
+    assert (bad.name, bad.reason) == ("sample 2", "KeyError: 'aatype'")
+    assert k == 3
+    assert isinstance(good, Example)

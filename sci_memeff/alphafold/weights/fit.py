@@ -63,7 +63,10 @@ def _mend(own: Collection[str], weights: Collection[str], unexpected: list[str])
     name = f"model_{1 if templates else 3}{'_ptm' if ptm else ''}"
     seen = "with templates" if templates else "without templates"
     head = "with the PAE head" if ptm else "without the PAE head"
-    return f"these are weights of a network {seen} and {head}: use model_config({name!r})"
+    return (
+        f"these are weights of a network {seen} and {head}: use model_config({name!r}), "
+        f"or --model {name}"
+    )
 
 
 def _sees_templates(names: Collection[str]) -> bool:
