@@ -19,8 +19,10 @@ from sci_memeff.data.filters import split_records
 from sci_memeff.data.proteins.reading import read_chain, read_prediction
 from sci_memeff.data.sources.fetch import FetchReport, Servers
 from sci_memeff.data.sources.fetch import fetch as fetch_all
-from sci_memeff.data.sources.index import Record, list_records
+from sci_memeff.data.sources.index import list_records
 from sci_memeff.data.sources.layout import DataFolder
+from sci_memeff.data.sources.record import Record
+from sci_memeff.data.sources.side_files import records_to_hold_out
 from sci_memeff.errors import BadDataError
 from sci_memeff.training.presets import preset
 
@@ -84,7 +86,8 @@ def fetch(
 def list_chains(folder: Folder) -> None:
     """The chains of a folder: what each has, and which are left out and why."""
     data = DataFolder(folder)
-    kept, dropped = _records(data)
+    listed, unreadable, unused = list_records(data)
+    kept, refused = split_records(listed, DataConfig())
     table = Table("chain", "residues", "resolution, Å", "released", "alignments", "hits")
     for record in kept:
         files = data.alignments(record.name)
@@ -97,29 +100,28 @@ def list_chains(folder: Folder) -> None:
             str(len(files.hits)),
         )
     Console().print(table)
-    _end(kept, dropped)
+    _end(kept, unreadable | refused | unused)
 
 
 @app.command(epilog="**Example**: `sci-memeff data check data`")
 @readable
 def check(folder: Folder) -> None:
-    """Read every file of a folder as training would; name each that is bad, and why.
+    """Read every file of a folder as training would; name each that is bad, and the mend.
 
     Exits with 2 where a file is bad or nothing could be trained on.
     """
     data = DataFolder(folder)
     config = preset("finetuning").data
-    kept, dropped = _records(data, config)
-    bad = {}
+    listed, bad, unused = list_records(data)
+    records_to_hold_out(data, listed)
+    kept, refused = split_records(listed, config)
     for record in kept:
         try:
             _features(data, record, config)
         except BadDataError as error:
             bad[record.name] = str(error)
     good = [record for record in kept if record.name not in bad]
-    for name, error in bad.items():
-        print(f"{name}: {error}")
-    _end(good, dropped | bad)
+    _end(good, bad | refused | unused)
     if bad or not good:
         raise typer.Exit(BAD_INPUT)
 
@@ -147,15 +149,6 @@ def features(
     print(json.dumps({"name": chain, "residues": residues, "features": len(found), "bytes": size}))
 
 
-def _records(
-    data: DataFolder, config: DataConfig | None = None
-) -> tuple[list[Record], dict[str, str]]:
-    """Chains that would be trained on, and the others with the reason."""
-    listed, unreadable = list_records(data)
-    kept, refused = split_records(listed, config or DataConfig())
-    return list(kept), unreadable | refused
-
-
 def _features(data: DataFolder, record: Record, config: DataConfig) -> Mapping:
     read = read_prediction if record.is_distillation else read_chain
     return training_example(read(data, record.name, config), config, seed=0, sample=0).features
@@ -163,6 +156,8 @@ def _features(data: DataFolder, record: Record, config: DataConfig) -> Mapping:
 
 def _end(kept: list[Record], dropped: Mapping[str, str]) -> None:
     for name, reason in dropped.items():
-        print(f"left out {name}: {reason.splitlines()[0]}")
+        print(f"left out {name}: {reason}")
+    if not kept and not dropped:
+        print("no structures: put ENTRY.cif into mmcif/ of the folder (sci-memeff data fetch can)")
     residues = sum(len(record.sequence) for record in kept)
     print(json.dumps({"chains": len(kept), "residues": residues, "left_out": len(dropped)}))

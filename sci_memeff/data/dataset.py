@@ -13,21 +13,24 @@ from sci_memeff.data.features.pipeline import evaluation_example, training_examp
 from sci_memeff.data.filters import split_records
 from sci_memeff.data.proteins.cache import ProteinCache
 from sci_memeff.data.sampling import Sampler
-from sci_memeff.data.sources.index import Record, list_records, validation_names
+from sci_memeff.data.sources.index import list_records
 from sci_memeff.data.sources.layout import DataFolder
+from sci_memeff.data.sources.record import Record
+from sci_memeff.data.sources.side_files import records_to_hold_out
 from sci_memeff.errors import BadDataError
 
 __all__ = ["TrainingData"]
 
 _ENDLESS = 2**62
+_NAMED = 10  # dropped chains that the error of an empty set names
 
 
 class TrainingData(Dataset[Example | Skipped]):
     """An endless run of samples from a folder of structures and alignments.
 
     `records` are trained on, `held_out` only scored (validation.txt names them), `dropped` says by
-    name why other chains are not used. `cache_dir` keeps parsed files between runs.
-    Errors: BadDataError where nothing can be trained on.
+    name why other chains, files and alignments are not used. `cache_dir` keeps parsed files
+    between runs. Errors: BadDataError where nothing can be trained on, and of the side files.
     """
 
     records: tuple[Record, ...]
@@ -44,19 +47,14 @@ class TrainingData(Dataset[Example | Skipped]):
     ) -> None:
         self.config = config
         self.seed = seed
-        listed, unreadable = list_records(folder)
-        held_out = _named(validation_names(folder), listed, folder)
+        listed, unreadable, unused = list_records(folder)
+        held_out = records_to_hold_out(folder, listed)
         names = {record.name for record in held_out}
         kept, refused = split_records((one for one in listed if one.name not in names), config)
         self.records, self.held_out = tuple(kept), held_out
-        self.dropped = unreadable | refused
+        self.dropped = unreadable | refused | unused
         if not self.records:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.dropped.items())
-            raise BadDataError(
-                f"nothing to train on ({reasons or 'no structures'})",
-                source=str(folder.root),
-                mend="put structures into mmcif/ (sci-memeff data fetch can), or widen the filters",
-            )
+            raise _nothing(folder, self.dropped)
         self._sampler = Sampler(self.records, config, seed)
         self._proteins = ProteinCache(folder, config, cache_dir)
 
@@ -87,19 +85,18 @@ class TrainingData(Dataset[Example | Skipped]):
             try:
                 protein = self._proteins.read(record.name)
             except BadDataError as error:
-                self.dropped = {**self.dropped, record.name: error.wrong}
+                self.dropped = {**self.dropped, record.name: str(error)}
                 continue
             size = self.config.validation_size or self.config.crop_size
             examples.append(evaluation_example(protein, self.config, crop_size=size))
         return examples
 
 
-def _named(names: tuple[str, ...], records: list[Record], folder: DataFolder) -> tuple[Record, ...]:
-    known = {record.name: record for record in records if not record.is_distillation}
-    if missing := [name for name in names if name not in known]:
-        raise BadDataError(
-            f"validation.txt names chains that are not there: {', '.join(missing)}",
-            source=str(folder.root),
-            mend=f"name some of {', '.join(list(known)[:10])}",
-        )
-    return tuple(known[name] for name in names)
+def _nothing(folder: DataFolder, dropped: Mapping[str, str]) -> BadDataError:
+    reasons = [f"\n{name}: {reason}".replace("\n", "\n  ") for name, reason in dropped.items()]
+    reasons[_NAMED:] = [f"\n  and {len(reasons) - _NAMED} more"] if reasons[_NAMED:] else []
+    return BadDataError(
+        f"nothing to train on{''.join(reasons) or f': no structures in {folder.mmcif_dir}'}",
+        source=str(folder.root),
+        mend="put structures into mmcif/ (sci-memeff data fetch can), or widen the filters",
+    )

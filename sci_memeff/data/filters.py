@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.sources.index import Record
+from sci_memeff.data.sources.record import Record
 
 __all__ = ["refusal", "split_records"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sci_memeff.data.config import DataConfig
-from sci_memeff.data.sources.index import Record
+from sci_memeff.data.sources.record import Record
 from sci_memeff.data.streams import Purpose, stream
 
 __all__ = ["Sampler", "weight"]

@@ -51,6 +51,29 @@ def test_check_names_what_is_bad_and_why(tmp_path, data):
     assert "mend:" in result.stdout
 
 
+def test_check_fails_for_one_bad_structure_and_not_for_stray_alignments(tmp_path, data):
+    shutil.copytree(data / "mmcif", tmp_path / "mmcif")
+    (tmp_path / "alignments" / "9zzz_A").mkdir(parents=True)
+    result = run("check", tmp_path)
+    assert result.exit_code == 0
+    assert "left out 9zzz_A: has alignments and no structure" in result.stdout
+    (tmp_path / "mmcif" / "1psm.cif").write_text("data_x\n")
+    result = run("check", tmp_path)
+    assert result.exit_code == 2
+    assert "1psm.cif" in result.stdout
+    assert "mend: fetch the file again" in result.stdout
+    (tmp_path / "validation.txt").write_text("9zzz_A\n")
+    result = run("check", tmp_path)
+    assert result.exit_code == 2
+    assert "validation.txt: names chains that are not there: 9zzz_A" in result.stderr
+
+
+def test_check_of_a_folder_without_structures(tmp_path):
+    result = run("check", tmp_path)
+    assert result.exit_code == 2
+    assert "no structures: put ENTRY.cif into mmcif/" in result.stdout
+
+
 def test_features_of_one_chain(data):
     result = run("features", data, "1psm_A")
     assert result.exit_code == 0, result.output

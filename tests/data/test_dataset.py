@@ -80,25 +80,31 @@ def test_held_out_chains_are_scored_and_not_trained_on(folder):
 
 def test_names_to_hold_out_must_be_there(folder):
     (folder.root / "validation.txt").write_text("2q2k_A 9zzz_A\n")
-    with pytest.raises(BadDataError, match=r"validation.txt names .*: 9zzz_A\n") as bad:
+    with pytest.raises(BadDataError, match=r"validation.txt: names .*: 9zzz_A\n") as bad:
         TrainingData(folder, CONFIG)
     assert "mend: name some of 1ubq_A, 2q2k_A" in str(bad.value)
 
 
 def test_dropped_chains_are_named(folder):
     (folder.root / "mmcif" / "9bad.cif").write_text("data_x\n")
+    (folder.alignment_dir / "9xyz_A").mkdir()
     data = TrainingData(folder, DataConfig(min_length=71))
     assert [record.name for record in data.records] == ["1ubq_A"]
     assert data.dropped["2q2k_A"] == "it has 70 residues, fewer than 71"
     assert "9bad.cif" in data.dropped["9bad"]
+    assert "has alignments and no structure" in data.dropped["9xyz_A"]
 
 
 def test_nothing_to_train_on_is_an_error(folder, tmp_path):
-    with pytest.raises(BadDataError, match=r"nothing to train on .*fewer than 1000.*\n") as bad:
+    with pytest.raises(BadDataError, match=r"nothing to train on\n  1ubq_A: .*than 1000\n") as bad:
         TrainingData(folder, DataConfig(min_length=1000))
     assert "mend: put structures into mmcif/" in str(bad.value)
+    for number in range(12):
+        (folder.root / "mmcif" / f"9b{number:02}.cif").write_text("")
+    with pytest.raises(BadDataError, match=r"9b09: .*is empty\n    mend: .*\n  and 4 more\n"):
+        TrainingData(folder, DataConfig(min_length=1000))
     (tmp_path / "bare").mkdir()
-    with pytest.raises(BadDataError, match=r"nothing to train on \(no structures\)"):
+    with pytest.raises(BadDataError, match=r"nothing to train on: no structures in .*bare"):
         TrainingData(DataFolder(tmp_path / "bare"), CONFIG)
 
 

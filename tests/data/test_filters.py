@@ -4,7 +4,7 @@ import pytest
 
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.filters import refusal, split_records
-from sci_memeff.data.sources.index import Record
+from sci_memeff.data.sources.record import Record
 
 SEQUENCE = "ARNDCQEGHI"
 

@@ -3,7 +3,7 @@ import pytest
 
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.sampling import Sampler, weight
-from sci_memeff.data.sources.index import Record
+from sci_memeff.data.sources.record import Record
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ class TemplateHit:
     """0-based position in the query of each column; -1 at gaps."""
     hit_indices: Int64[np.ndarray, " columns"]
     """0-based position in the hit's full sequence of each column; -1 at gaps."""
+    source: str = ""
+    """The file it stands in."""
 
 
 _NAME = re.compile(r"([A-Za-z0-9]{4})_([A-Za-z0-9.]+)")
@@ -144,6 +146,7 @@ def _hit(lines: Sequence[str], source: str, number: int) -> TemplateHit:
         hit_sequence="".join(hit.rows),
         query_indices=query_indices,
         hit_indices=hit_indices,
+        source=source,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,12 +13,14 @@ from sci_memeff.data.formats.hhr import TemplateHit
 from sci_memeff.data.formats.msa import Msa
 from sci_memeff.data.formats.structure import Structure
 from sci_memeff.data.proteins.alignment import merge_msas
-from sci_memeff.data.proteins.record import Protein, Target, no_templates
+from sci_memeff.data.proteins.record import Protein, Target, Templates, no_templates
 from sci_memeff.data.proteins.template_search import Query, ReadStructure, find_templates
 from sci_memeff.data.sources.layout import DataFolder, split_name
 from sci_memeff.errors import BadDataError
 
 __all__ = ["read_chain", "read_prediction", "sequence_protein", "template_structure"]
+
+_log = logging.getLogger(__name__)
 
 
 def template_structure(folder: DataFolder, entry_id: str) -> Structure | None:
@@ -48,14 +51,22 @@ def read_chain(
 def read_prediction(
     folder: DataFolder, name: str, config: DataConfig, *, read: ReadStructure | None = None
 ) -> Protein:
-    """The predicted structure of that name: the file's first chain, as a target to distil from.
+    """The predicted structure of that name, as a target to distil from.
 
-    Residues whose pLDDT is below `distillation_plddt` have no atoms (Supplement 1.3).
+    Residues whose pLDDT is below `distillation_plddt` have no atoms (Supplement 1.3). Errors:
+    BadDataError as `read_chain`, and where no residue is left.
     """
-    structure = folder.prediction(name)
-    chain = next(iter(structure.chains.values()))
+    chain = folder.prediction(name)
     confident = (chain.b_factors >= config.distillation_plddt) & chain.mask
     mask = chain.mask & confident.any(axis=1, keepdims=True)
+    if not mask.any():
+        raise BadDataError(
+            f"no residue has a pLDDT of {config.distillation_plddt:g} or more "
+            f"(the highest is {chain.b_factors.max():g})",
+            source=str(folder.prediction_path(name)),
+            field="B-factor",
+            mend="give pLDDT from 0 to 100 in the B-factor column, or take this prediction away",
+        )
     positions = np.where(mask[..., None], chain.positions, np.float32(0.0))
     target = Target(positions, mask, is_distillation=True)
     protein = _protein(folder, name, Query(chain.sequence), config, read)
@@ -84,7 +95,7 @@ def sequence_protein(
         )
     templates = no_templates(len(sequence))
     if hits and read is not None and config.max_templates:
-        templates = find_templates(Query(sequence), hits, read, config).templates
+        templates = _templates(name, Query(sequence), hits, read, config)
     return Protein(name, sequence, merge_msas(sequence, msas or {}), templates)
 
 
@@ -103,6 +114,20 @@ def _protein(
     templates = no_templates(len(query.sequence))
     if config.max_templates:
         hits = folder.template_hits(name)
-        templates = find_templates(query, hits, read or read_from_folder, config).templates
+        templates = _templates(name, query, hits, read or read_from_folder, config)
     alignment = merge_msas(query.sequence, folder.msas(name))
     return Protein(name, query.sequence, alignment, templates)
+
+
+def _templates(
+    name: str,
+    query: Query,
+    hits: Sequence[TemplateHit],
+    read: ReadStructure,
+    config: DataConfig,
+) -> Templates:
+    """The usable hits; the log is told of the others."""
+    search = find_templates(query, hits, read, config)
+    for hit, reason in search.refused.items():
+        _log.info("%s: %s is no template: %s", name, hit, reason)
+    return search.templates

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from sci_memeff.data.formats.hhr import TemplateHit
 from sci_memeff.data.formats.structure import Chain, Structure
 
-__all__ = ["AlignedChain", "align_to_query"]
+__all__ = ["AlignedChain", "align_to_query", "query_start"]
 
 _MIN_IDENTITY = 0.9
 
@@ -60,6 +60,18 @@ def align_to_query(hit: TemplateHit, sequence: str, structure: Structure) -> Ali
     )
 
 
+def query_start(hit: TemplateHit, sequence: str) -> int:
+    """Residue of `sequence`, from 0, where the hit's query row begins; -1 if it is of another.
+
+    The row's own numbering is believed where it fits, X on either side being any letter.
+    """
+    row = hit.query.replace("-", "")
+    start = int(hit.query_indices[hit.query_indices >= 0].min(initial=0))
+    if _find_with_unknown(row, sequence[start : start + len(row)]) == 0:
+        return start
+    return _find_with_unknown(row, sequence)
+
+
 def _place(
     chain: Chain, query_indices: np.ndarray, hit_indices: np.ndarray, letters: str, offset: int
 ) -> AlignedChain:
@@ -69,10 +81,7 @@ def _place(
 
 def _aligned_pairs(hit: TemplateHit, sequence: str) -> tuple[np.ndarray, np.ndarray]:
     """Residues of the query, and letters of the hit without its gaps, that share a column."""
-    row = hit.query.replace("-", "")
-    start = int(hit.query_indices[hit.query_indices >= 0].min(initial=0))
-    if sequence[start : start + len(row)] != row:  # numbered otherwise than this query is
-        start = sequence.find(row)
+    start = query_start(hit, sequence)
     if start < 0:
         raise ValueError("the query of the search is not the chain's sequence")
     in_query = np.cumsum([letter != "-" for letter in hit.query]) - 1 + start

@@ -17,7 +17,7 @@ from sci_memeff.data.config import DataConfig
 from sci_memeff.data.formats.hhr import TemplateHit
 from sci_memeff.data.formats.structure import Chain, Structure
 from sci_memeff.data.proteins.record import Templates, no_templates
-from sci_memeff.data.proteins.template_alignment import align_to_query
+from sci_memeff.data.proteins.template_alignment import align_to_query, query_start
 from sci_memeff.errors import BadDataError
 
 __all__ = ["Query", "TemplateSearch", "find_templates", "latest_date"]
@@ -71,8 +71,9 @@ def find_templates(
     """The first `max_template_hits` usable hits by sum of probabilities, as aligned structures.
 
     `read` gives the structure of an entry, or None where there is no file of it. Hits that cannot
-    be used are refused, never fatal.
+    be used are refused, never fatal. Errors: BadDataError for a search with another query.
     """
+    _check_searches(hits, query)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     names: list[str] = []
     refused: dict[str, str] = {}
@@ -89,6 +90,19 @@ def find_templates(
         return TemplateSearch(no_templates(len(query.sequence)), (), refused)
     templates = Templates(*(np.stack(values) for values in zip(*found, strict=True)))
     return TemplateSearch(templates, tuple(names), refused)
+
+
+def _check_searches(hits: Sequence[TemplateHit], query: Query) -> None:
+    """Refuse a file none of whose hits is aligned to this query."""
+    mine = {hit.source for hit in hits if query_start(hit, query.sequence) >= 0}
+    for hit in hits:
+        if hit.source not in mine:
+            raise BadDataError(
+                f"the query of the search is another: {hit.query.replace('-', '')[:20]}… "
+                "is no part of the chain's sequence",
+                source=hit.source,
+                mend="search with the chain's whole sequence (SEQRES), or take this file away",
+            )
 
 
 def _template(

@@ -46,7 +46,8 @@ class AlignmentFiles:
 class DataFolder:
     """A folder of training data, as the module says; nothing is read before it is asked for.
 
-    `mmcif_dir` and `alignment_dir` are looked for below `root` where they are not given.
+    `mmcif_dir` and `alignment_dir` are looked for below `root` where they are not given. Errors:
+    BadDataError for a folder that is given and not there, or is a file.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class DataFolder:
             )
         self.mmcif_dir = _folder(self.root, mmcif_dir, _MMCIF_FOLDERS)
         self.alignment_dir = _folder(self.root, alignment_dir, _ALIGNMENT_FOLDERS)
-        self.predicted_dir = self.root / _PREDICTED
+        self.predicted_dir = _folder(self.root, None, (_PREDICTED,))
 
     def __repr__(self) -> str:
         return f"DataFolder({str(self.root)!r})"
@@ -111,13 +112,21 @@ class DataFolder:
         entry_id, author_id = split_name(name)
         return self.structure(entry_id).chain(author_id)
 
-    def prediction(self, name: str) -> Structure:
-        """Read a predicted structure; its B-factors are pLDDT."""
-        return read_pdb(self.prediction_path(name))
+    def prediction(self, name: str) -> Chain:
+        """Read a predicted structure, the one chain of its file; its B-factors are pLDDT."""
+        path = self.prediction_path(name)
+        chains = list(read_pdb(path).chains.values())
+        if len(chains) > 1:
+            raise BadDataError(
+                f"has {len(chains)} protein chains: {', '.join(c.author_id for c in chains)}",
+                source=str(path),
+                mend="give one file for each predicted chain",
+            )
+        return chains[0]
 
     def alignments(self, name: str) -> AlignmentFiles:
         """The alignment files of a chain or prediction; none where it has no folder."""
-        folder = self.alignment_dir / name
+        folder = _folder(self.alignment_dir, None, (name,))
         places = [folder, folder / "a3m", folder / "hhr"]
         files = [path for place in places if place.is_dir() for path in place.iterdir()]
         files = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
@@ -158,7 +167,12 @@ def split_name(name: str) -> tuple[str, str]:
 def _folder(root: Path, given: str | Path | None, usual: tuple[str, ...]) -> Path:
     """The folder that is given, which must be there, or the first usual one that is."""
     if given is None:
-        return next((root / name for name in usual if (root / name).is_dir()), root / usual[0])
+        found = next((root / name for name in usual if (root / name).exists()), root / usual[0])
+        if found.exists() and not found.is_dir():
+            raise BadDataError(
+                "is a file", source=str(found), mend="make it a folder, or take it away"
+            )
+        return found
     for path in (Path(given), root / given):
         if path.is_dir():
             return path

@@ -1,3 +1,6 @@
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,6 +8,7 @@ from sci_memeff.chemistry import ATOM37_INDEX, MSA_GAP
 from sci_memeff.data.config import DataConfig
 from sci_memeff.data.features.pipeline import evaluation_example, training_example
 from sci_memeff.data.formats.hhr import parse_hhr
+from sci_memeff.data.formats.write import write_pdb
 from sci_memeff.data.proteins.reading import (
     read_chain,
     read_prediction,
@@ -89,7 +93,7 @@ def test_a_real_prediction(folder):
 
 @pytest.mark.data
 def test_unsure_residues_of_a_prediction_have_no_atoms(folder):
-    chain = next(iter(folder.prediction("6kwc_A").chains.values()))
+    chain = folder.prediction("6kwc_A")
     plddt = chain.b_factors.max(axis=1)
     limit = float(np.median(plddt))
     config = DataConfig(distillation_plddt=limit)
@@ -109,6 +113,34 @@ def test_alignments_of_another_chain_are_refused(folder, tmp_path, real_data):
     (tmp_path / "alignments" / "5zyh_A").symlink_to(real_data / "alignments" / "102m_A")
     with pytest.raises(BadDataError, match=r"uniref100_hits.a3m: the query of the alignment diff"):
         read_chain(DataFolder(tmp_path), "5zyh_A", CONFIG)
+
+
+def test_a_prediction_without_a_sure_residue_is_refused(tmp_path, bundled):
+    structure = DataFolder(bundled).structure("1psm")
+    chain = structure.chain("A")
+    b_factors = np.where(chain.mask, np.float32(0.93), np.float32(0.0))  # as some programs write it
+    unsure = replace(structure, chains={"A": replace(chain, b_factors=b_factors)})
+    write_pdb(tmp_path / "predicted" / "p.pdb", unsure)
+    folder = DataFolder(tmp_path)
+    with pytest.raises(BadDataError, match=r"p.pdb, field B-factor: no residue .*is 0.93") as bad:
+        read_prediction(folder, "p", CONFIG)
+    assert "give pLDDT from 0 to 100" in bad.value.mend
+    assert read_prediction(folder, "p", DataConfig(distillation_plddt=0.9)).target is not None
+
+
+def test_a_search_with_another_query_is_refused(bundled, tmp_path, caplog):
+    shutil.copytree(bundled / "mmcif", tmp_path / "mmcif")
+    sequence = DataFolder(bundled).chain("1ubq_A").sequence
+    hits = tmp_path / "alignments" / "1ubq_A" / "hits.hhr"
+    hits.parent.mkdir(parents=True)
+    hits.write_text(HHR.format(query=sequence, hit=sequence))
+    with caplog.at_level("INFO"):
+        assert len(read_chain(DataFolder(tmp_path), "1ubq_A", CONFIG).templates.aatype) == 0
+    assert "1ubq_A: 1ubq_A is no template: it is the query's own entry" in caplog.text
+    hits.write_text(HHR.format(query="W" * 76, hit=sequence))
+    with pytest.raises(BadDataError, match=r"hits.hhr: the query of the search is another") as bad:
+        read_chain(DataFolder(tmp_path), "1ubq_A", CONFIG)
+    assert "search with the chain's whole sequence" in bad.value.mend
 
 
 def test_a_bundled_chain_as_the_template_of_itself(bundled):

@@ -3,7 +3,7 @@ import pytest
 
 from sci_memeff.data.formats.hhr import TemplateHit
 from sci_memeff.data.formats.structure import Chain, Structure
-from sci_memeff.data.proteins.template_alignment import align_to_query
+from sci_memeff.data.proteins.template_alignment import align_to_query, query_start
 
 QUERY = "MKTAYIAKQRQISFVKSHFSRQ"
 
@@ -62,6 +62,13 @@ def test_a_query_that_is_numbered_otherwise_is_looked_up():
     assert pairs(found) == [(2, 0), (3, 1), (4, 2), (5, 3)]
     with pytest.raises(ValueError, match="the query of the search is not the chain's sequence"):
         align_to_query(hit("WWWW", "TAYI"), QUERY, structure(A="TAYI"))
+
+
+def test_the_unknown_residues_of_a_query_match_anything():
+    found = align_to_query(hit("TAYI", "TAYI", query_start=1), "MTXYIA", structure(A="TAYI"))
+    assert pairs(found) == [(1, 0), (2, 1), (3, 2), (4, 3)]
+    assert query_start(hit("TXYI", "TAYI"), "MMTAYIA") == 2
+    assert query_start(hit("TAYI", "TAYI", query_start=9), "TAWI") == -1
 
 
 def test_the_named_chain_comes_first_then_any():

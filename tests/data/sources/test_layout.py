@@ -1,8 +1,10 @@
 import gzip
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from sci_memeff.data.formats.write import write_pdb
 from sci_memeff.data.sources.layout import AlignmentFiles, DataFolder, split_name
 from sci_memeff.errors import BadDataError
 
@@ -75,6 +77,20 @@ def test_folders_that_are_not_there(root, monkeypatch, arguments):
     assert "give" in caught.value.mend
 
 
+@pytest.mark.parametrize("name", ["mmcif", "alignments", "predicted"])
+def test_a_folder_that_is_a_file(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    with pytest.raises(BadDataError, match=f"{name}: is a file") as caught:
+        DataFolder(tmp_path)
+    assert "make it a folder" in caught.value.mend
+
+
+def test_alignments_that_are_a_file(root):
+    (root / "alignments" / "1psm_A").write_text(">q\nMK\n")
+    with pytest.raises(BadDataError, match="1psm_A: is a file\n  mend: make it a folder"):
+        DataFolder(root).msas("1psm_A")
+
+
 def test_a_chain_without_alignments_has_none(root):
     folder = DataFolder(root)
     assert folder.alignments("1psm_A") == AlignmentFiles()
@@ -115,6 +131,20 @@ def test_a_prediction_that_is_not_there(root):
     assert "there is none" in caught.value.mend
 
 
+def test_a_prediction_is_one_chain(tmp_path, bundled):
+    structure = DataFolder(bundled).structure("1psm")
+    chain = structure.chain("A")
+    assert len(chain) == 38
+    two = replace(structure, chains={"A": chain, "B": replace(chain, author_id="B")})
+    write_pdb(tmp_path / "predicted" / "two.pdb", two)
+    write_pdb(tmp_path / "predicted" / "one.pdb", structure)
+    folder = DataFolder(tmp_path)
+    assert folder.prediction("one").sequence == chain.sequence
+    with pytest.raises(BadDataError, match=r"two.pdb: has 2 protein chains: A, B") as caught:
+        folder.prediction("two")
+    assert "one file for each predicted chain" in caught.value.mend
+
+
 def test_an_unknown_chain_of_an_entry(root):
     with pytest.raises(BadDataError, match="no protein chain 'Q'") as caught:
         DataFolder(root).chain("1psm_Q")
@@ -137,7 +167,7 @@ def test_real_folder(real_data):
     assert " ".join(folder.entries()) == entries
     assert folder.predictions() == ("6kwc_A",)
     assert len(folder.template_hits("6kwc_A")) == 60
-    sequence = folder.prediction("6kwc_A").chain("A").sequence
+    sequence = folder.prediction("6kwc_A").sequence
     assert {msa.query for msa in folder.msas("6kwc_A").values()} == {sequence}
     for name in ("102m_A", "5zyh_A", "7zzx_B", "8f9h_A", "2q2k_A"):
         assert {msa.query for msa in folder.msas(name).values()} == {folder.chain(name).sequence}
