@@ -87,8 +87,8 @@ def _add_sequences(block: gemmi.cif.Block, structure: Structure) -> None:
         ],
     )
     names = sorted({three_letters(letter) for sequence in entities for letter in sequence})
-    # OpenFold and Biopython tell proteins from the rest by these
-    kinds = [(n, "PEPTIDE LINKING" if n == "GLY" else "L-PEPTIDE LINKING") for n in names]
+    # OpenFold knows a protein by the word peptide, in small letters as the PDB's entries have it
+    kinds = [(n, "peptide linking" if n == "GLY" else "L-peptide linking") for n in names]
     _add(block, "chem_comp", "id type", kinds)
     _add(
         block,

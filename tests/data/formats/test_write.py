@@ -2,6 +2,7 @@ import datetime
 import os
 from dataclasses import replace
 
+import gemmi
 import numpy as np
 import pytest
 from Bio.PDB.MMCIFParser import MMCIFParser
@@ -56,6 +57,17 @@ def whole() -> Structure:
 def assert_same(first: Chain, second: Chain) -> None:
     for name, value in vars(first).items():
         assert np.array_equal(value, getattr(second, name)), name
+
+
+def test_components_are_called_peptides_as_the_pdb_writes_it():
+    kinds = (
+        gemmi.cif.read_string(format_mmcif(whole()))
+        .sole_block()
+        .find("_chem_comp.", ["id", "type"])
+    )
+    found = {row.str(0): row.str(1) for row in kinds}
+    residues = ("ALA", "ARG", "MET", "UNK")
+    assert found == {"GLY": "peptide linking"} | dict.fromkeys(residues, "L-peptide linking")
 
 
 def test_mmcif_round_trip():
