@@ -7,7 +7,7 @@ and `sci_memeff.kernels.attention`, work on whole tensors and recompute nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -18,6 +18,7 @@ Tensors = tuple[Tensor, ...]
 Mask = Shaped  # a mask may be bool or hold 0.0 and 1.0: `Mask[Tensor, "*b i"]`
 
 
+@runtime_checkable
 class Attend(Protocol):
     """softmax(q·kᵀ/√c + Σ biases)·v, the kernel of every attention with heads.
 
@@ -30,6 +31,7 @@ class Attend(Protocol):
         ...
 
 
+@runtime_checkable
 class Walk(Protocol):
     """Evaluate `fn(*rows, *shared)`, possibly a slice of the rows at a time.
 
@@ -52,6 +54,7 @@ class Walk(Protocol):
         ...
 
 
+@runtime_checkable
 class Iterate(Protocol):
     """Run `steps` in turn, `carry = step(*carry, *context)`; possibly recompute some of them.
 

@@ -19,7 +19,7 @@ from sci_memeff.alphafold.geometry.superposition import superposition
 from sci_memeff.chemistry import ATOM37_INDEX
 from sci_memeff.errors import BadDataError
 
-__all__ = ["gdt_ts", "lddt", "lddt_ca", "lddt_per_residue", "rmsd", "superimpose", "tm_score"]
+__all__ = ["gdt_ts", "lddt", "lddt_ca", "rmsd", "superimpose", "tm_score"]
 
 EPS = 1e-10
 LDDT_THRESHOLDS = (0.5, 1.0, 2.0, 4.0)  # Å
@@ -41,20 +41,6 @@ def lddt(
     """
     kept, scored = _kept_distances(predicted, true, mask, cutoff)
     return kept.sum((-1, -2)) / scored.sum((-1, -2))
-
-
-def lddt_per_residue(
-    predicted: Float[Tensor, "*b n 3"],
-    true: Float[Tensor, "*b n 3"],
-    mask: Mask[Tensor, "*b n"],
-    cutoff: float = 15.0,
-) -> Float[Tensor, "*b n"]:
-    """`lddt` over the distances of one residue at a time, as the pLDDT head predicts it.
-
-    A residue without neighbours, or outside the mask, scores 1 as in AlphaFold 2.
-    """
-    kept, scored = _kept_distances(predicted, true, mask, cutoff)
-    return (EPS + kept.sum(-1)) / (EPS + scored.sum(-1))
 
 
 def lddt_ca(

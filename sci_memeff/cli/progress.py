@@ -104,13 +104,15 @@ def score_table(scores: Sequence[ProteinScore]) -> Table:
     """One row per protein."""
     table = Table(title="Predictions in evaluation mode, averaged weights")
     table.add_column("protein")
-    for name in ("residues", "lDDT-Cα", "RMSD-Cα, Å", "pLDDT", "loss"):
+    for name in ("residues", "lDDT-Cα", "GDT-TS", "TM-score", "RMSD-Cα, Å", "pLDDT", "loss"):
         table.add_column(name, justify="right")
     for score in scores:
         table.add_row(
             escape(score.name),
             str(score.residues),
             f"{score.lddt_ca:.3f}",
+            f"{score.gdt_ts:.3f}",
+            f"{score.tm_score:.3f}",
             f"{score.rmsd_ca:.2f}",
             f"{score.plddt:.1f}",
             f"{score.loss:.3f}",

@@ -34,7 +34,7 @@ STEP = [
     "seconds",
     "peak_bytes",
 ]
-SCORE = ["step", "name", "residues", "loss", "lddt_ca", "rmsd_ca", "plddt"]
+SCORE = ["step", "name", "residues", "loss", "lddt_ca", "gdt_ts", "tm_score", "rmsd_ca", "plddt"]
 SKIPPED = ["sample", "name", "reason"]
 
 
@@ -74,7 +74,7 @@ class Records:
         _keep_rows(self.validation, "step", step - 1)
         rows = [[step] + [getattr(score, name) for name in SCORE[1:]] for score in scores]
         _append(self.validation, SCORE, rows)
-        for name in ("loss", "lddt_ca", "rmsd_ca", "plddt"):
+        for name in SCORE[SCORE.index("loss") :]:
             mean = known_mean(getattr(score, name) for score in scores)
             if math.isfinite(mean):
                 self._board.add_scalar(f"validation/{name}", mean, step)

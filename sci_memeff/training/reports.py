@@ -66,6 +66,10 @@ class ProteinScore:
     loss: float
     lddt_ca: float
     """0 to 1, against the experimental structure."""
+    gdt_ts: float
+    """0 to 1, of the resolved Cα atoms."""
+    tm_score: float
+    """0 to 1, of the resolved Cα atoms."""
     rmsd_ca: float
     """Å, after superposition of the resolved Cα atoms."""
     plddt: float

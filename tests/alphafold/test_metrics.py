@@ -84,9 +84,6 @@ def test_lddt_of_one_stretched_distance() -> None:
         assert distance[0, 1] == pytest.approx(10 + stretch)
         off = abs(float(distance[1, 2]) - 200**0.5)
         other = sum(off < t for t in (0.5, 1, 2, 4))
-        per_residue = metrics.lddt_per_residue(predicted, true, torch.ones(4))
-        expected = [(kept + 4) / 8, (kept + other) / 8, (4 + other) / 8, 1.0]
-        assert per_residue.tolist() == pytest.approx(expected)
         total = metrics.lddt(predicted, true, torch.ones(4))
         assert float(total) == pytest.approx((kept + other + 4) / 12)
 
@@ -94,7 +91,7 @@ def test_lddt_of_one_stretched_distance() -> None:
 def test_lddt_ignores_distances_beyond_the_cutoff() -> None:
     true = torch.tensor([[0.0, 0, 0], [14.9, 0, 0], [30.0, 0, 0]])
     moved = true + torch.tensor([[0.0, 0, 0], [0, 0, 0], [9.0, 0, 0]])
-    assert metrics.lddt_per_residue(moved, true, torch.ones(3)).tolist() == [1.0, 1.0, 1.0]
+    assert float(metrics.lddt(moved, true, torch.ones(3))) == 1.0
     assert float(metrics.lddt(moved, true, torch.ones(3), 20.0)) == pytest.approx(0.5)
 
 
@@ -156,7 +153,7 @@ def test_tm_score_of_a_known_distance() -> None:
 def test_batches_score_as_their_members() -> None:
     true, mask = chain(2, 2, 25), random_mask(2, 2, 25)
     predicted = true + random(2, 2, 25, 3, seed=1)
-    for score in [*SCORES, metrics.rmsd, metrics.lddt_per_residue, metrics.superimpose]:
+    for score in [*SCORES, metrics.rmsd, metrics.superimpose]:
         together = score(predicted, true, mask)
         torch.testing.assert_close(together[1, 0], score(predicted[1, 0], true[1, 0], mask[1, 0]))
 
@@ -200,7 +197,7 @@ def test_agrees_with_biotite(seed: int) -> None:
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_shapes_that_do_not_fit(shapes: tuple[tuple[int, ...], ...]) -> None:
     arguments = [torch.ones(shape) for shape in shapes]
-    for score in [*SCORES, metrics.rmsd, metrics.lddt_per_residue, metrics.superimpose]:
+    for score in [*SCORES, metrics.rmsd, metrics.superimpose]:
         with pytest.raises(
             BadDataError, match=r"shapes \(5,.*\n  mend: give positions as \(\.\.\., re"
         ):

@@ -10,7 +10,18 @@ from rich.console import Console
 from sci_memeff.cli.progress import Printed, readable_bytes, score_table, skipped_table
 from sci_memeff.training.reports import Beginning, ProteinScore, SkippedSample, StepReport
 
-SCORES = [ProteinScore(name="1ubq_A", residues=76, loss=2.0, lddt_ca=0.75, rmsd_ca=1.5, plddt=70.0)]
+SCORES = [
+    ProteinScore(
+        name="1ubq_A",
+        residues=76,
+        loss=2.0,
+        lddt_ca=0.75,
+        gdt_ts=0.625,
+        tm_score=0.875,
+        rmsd_ca=1.5,
+        plddt=70.0,
+    )
+]
 
 
 def report(step: int, **changes) -> StepReport:
@@ -84,7 +95,10 @@ def test_tables_name_every_protein():
     console = Console(file=text, width=100)
     console.print(score_table(SCORES))
     console.print(skipped_table({("bad_A", "[no] atoms"): 4}))
-    for wanted in ("1ubq_A", "76", "0.750", "1.50", "70.0", "bad_A", "4", "[no] atoms"):
+    for wanted in (
+        *("1ubq_A", "76", "0.750", "0.625", "0.875", "1.50", "70.0"),
+        *("bad_A", "4", "[no] atoms"),
+    ):
         assert wanted in text.getvalue()
 
 

@@ -9,7 +9,16 @@ from sci_memeff.training.picture import draw
 from sci_memeff.training.prediction import Prediction
 from sci_memeff.training.reports import ProteinScore
 
-SCORE = ProteinScore(name="1abc_A", residues=20, loss=1.0, lddt_ca=0.91, rmsd_ca=1.0, plddt=80.0)
+SCORE = ProteinScore(
+    name="1abc_A",
+    residues=20,
+    loss=1.0,
+    lddt_ca=0.91,
+    gdt_ts=0.9,
+    tm_score=0.8,
+    rmsd_ca=1.0,
+    plddt=80.0,
+)
 
 
 def helix(known: bool = True) -> Prediction:

@@ -26,7 +26,8 @@ def report(step: int, loss: float = 0.1, updated: bool = True) -> StepReport:
 
 
 def score(name: str, lddt: float = 0.5) -> ProteinScore:
-    return ProteinScore(name=name, residues=9, loss=1.0, lddt_ca=lddt, rmsd_ca=2.0, plddt=50.0)
+    values = {"loss": 1.0, "gdt_ts": 0.4, "tm_score": 0.3, "rmsd_ca": 2.0, "plddt": 50.0}
+    return ProteinScore(name=name, residues=9, lddt_ca=lddt, **values)
 
 
 @pytest.fixture

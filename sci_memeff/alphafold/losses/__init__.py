@@ -7,7 +7,7 @@ which are reduced to one number per sample (*b) afterwards.
 from __future__ import annotations
 
 from sci_memeff.alphafold.losses.aligned_error import AlignedErrorLoss
-from sci_memeff.alphafold.losses.config import LossConfig, loss_config
+from sci_memeff.alphafold.losses.config import LossConfig
 from sci_memeff.alphafold.losses.distogram import DistogramLoss
 from sci_memeff.alphafold.losses.fape import (
     FrameAlignedPointError,
@@ -20,7 +20,7 @@ from sci_memeff.alphafold.losses.renaming import Renamed, SymmetricRenaming
 from sci_memeff.alphafold.losses.resolved import ExperimentallyResolvedLoss
 from sci_memeff.alphafold.losses.torsion import TorsionLoss
 from sci_memeff.alphafold.losses.total import AlphaFoldLoss
-from sci_memeff.alphafold.losses.violation import ViolationLoss, Violations, violation_metrics
+from sci_memeff.alphafold.losses.violation import ViolationLoss, Violations
 
 __all__ = [
     "AlignedErrorLoss",
@@ -37,7 +37,5 @@ __all__ = [
     "ViolationLoss",
     "Violations",
     "backbone_fape",
-    "loss_config",
     "sidechain_fape",
-    "violation_metrics",
 ]

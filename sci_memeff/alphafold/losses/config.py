@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sci_memeff.errors import BadConfigError
 
-__all__ = ["LossConfig", "loss_config"]
+__all__ = ["LossConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +68,3 @@ class LossConfig:
     def with_ptm(self) -> LossConfig:
         """The same with the predicted aligned error at AlphaFold 2's weight (1.9.7)."""
         return replace(self, tm_weight=0.1)
-
-
-def loss_config(name: str) -> LossConfig:
-    """The loss of a training stage: `initial_training` or `finetuning`, or either with `_ptm`."""
-    stages = {"initial_training": LossConfig(), "finetuning": LossConfig.finetuning()}
-    stage = name.removesuffix("_ptm")
-    if stage not in stages:
-        names = [f"{stage}{suffix}" for suffix in ("", "_ptm") for stage in stages]
-        raise BadConfigError(
-            f"there is no training stage {name!r}", mend=f"choose one of {', '.join(names)}"
-        )
-    return stages[stage].with_ptm() if name.endswith("_ptm") else stages[stage]

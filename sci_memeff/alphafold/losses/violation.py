@@ -35,15 +35,13 @@ from sci_memeff.chemistry import (
     atom14_distance_bounds,
 )
 
-__all__ = ["ViolationLoss", "Violations", "violation_metrics"]
+__all__ = ["ViolationLoss", "Violations"]
 
 N, CA, C = 0, 1, 2  # columns of atom14
 SULPHUR = RESIDUE_ATOMS["CYS"].index("SG")
 PROLINE = RESTYPE_INDEX["P"]
 CONNECTION_EPS = 1e-6  # Å² under the roots, and added to the number of bonds
 DISTANCE_EPS = 1e-10  # Å² under the roots
-COUNT_EPS = 1e-4  # added to the number of residues that a share is taken of
-CA_CA, CA_CA_TOLERANCE = 3.80209737096, 1.5  # Å, along a trans peptide
 
 # Means and standard deviations of the three measures, by whether proline follows.
 CONNECTION_MEAN = np.array(
@@ -63,28 +61,11 @@ RADIUS = np.array([[VAN_DER_WAALS.get(name[:1], 0.0) for name in row] for row in
 
 @dataclass(frozen=True)
 class Violations:
-    """What each part of a structure is charged; what is charged nothing violates nothing."""
+    """What each part of a structure is charged; 0 where it violates nothing."""
 
     connection: Float[Tensor, "*b k"]  # mean over the peptide bonds
-    connections: Float[Tensor, "*b bonds k"]  # of the bond from each residue to the next
     clashes: Float[Tensor, "*b i 14"]  # Å, with atoms of other residues
     within: Float[Tensor, "*b i 14"]  # Å, with atoms of the same residue
-
-    @property
-    def bond_broken(self) -> Bool[Tensor, "*b i"]:
-        """Residues with a violated peptide bond on either side."""
-        broken = (self.connections > 0).any(-1)
-        return functional.pad(broken, (0, 1)) | functional.pad(broken, (1, 0))
-
-    @property
-    def clashing(self) -> Bool[Tensor, "*b i"]:
-        """Residues with an atom too close to another residue's."""
-        return (self.clashes > 0).any(-1)
-
-    @property
-    def distorted(self) -> Bool[Tensor, "*b i"]:
-        """Residues with a distance between their own atoms out of bounds."""
-        return (self.within > 0).any(-1)
 
 
 class ViolationLoss(nn.Module):
@@ -135,7 +116,6 @@ class ViolationLoss(nn.Module):
         atoms = (positions, exists, exists * look_up(RADIUS, aatype, positions), index)
         return Violations(
             errors.sum(-2) / (CONNECTION_EPS + counts.sum(-2)),
-            errors,
             self.walk(
                 self.clash_rows, rows=atoms, shared=atoms, in_dims=(-3, -2, -2, -1), out_dims=-2
             ),
@@ -203,29 +183,6 @@ class ViolationLoss(nn.Module):
         pairs = pairs * (1.0 - torch.eye(14, dtype=x.dtype, device=x.device))
         error = functional.relu(lower - distance) + functional.relu(distance - upper)
         return 2.0 * (pairs * error).sum(-1)
-
-
-def violation_metrics(
-    found: Violations, positions: Float[Tensor, "*b i 14 3"], batch: Mapping[str, Tensor]
-) -> dict[str, Float[Tensor, "*b"]]:
-    """Shares of residues with each kind of violation, and of neighbours whose Cα are far apart."""
-    mask, index, exists = batch["seq_mask"], batch["residue_index"], batch["atom14_atom_exists"]
-    ca, ca_exists = positions[..., CA, :], exists[..., CA]
-    step = (CONNECTION_EPS + (ca[..., 1:, :] - ca[..., :-1, :]).square().sum(-1)).sqrt()
-    bonded = index[..., 1:] - index[..., :-1] == 1
-    bonded = ca_exists[..., :-1] * ca_exists[..., 1:] * bonded
-    any_kind = found.bond_broken | found.clashing | found.distorted
-    return {
-        "violations_extreme_ca_ca_distance": _share(step - CA_CA > CA_CA_TOLERANCE, bonded),
-        "violations_between_residue_bond": _share(found.bond_broken, mask),
-        "violations_between_residue_clash": _share(found.clashing, mask),
-        "violations_within_residue": _share(found.distorted, mask),
-        "violations_per_residue": _share(any_kind, mask),
-    }
-
-
-def _share(which: Bool[Tensor, "*b i"], mask: Mask[Tensor, "*b i"]) -> Float[Tensor, "*b"]:
-    return (mask * which).sum(-1) / (COUNT_EPS + mask.sum(-1))
 
 
 def _direction(

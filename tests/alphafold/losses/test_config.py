@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from sci_memeff.alphafold.losses import LossConfig, loss_config
+from sci_memeff.alphafold.losses import LossConfig
 from sci_memeff.errors import BadConfigError
 
 
@@ -10,11 +10,10 @@ def test_stages_have_alphafolds_weights():
     initial = {"fape": 1.0, "supervised_chi": 1.0, "distogram": 0.3, "masked_msa": 2.0}
     initial |= {"plddt": 0.01, "experimentally_resolved": 0.0, "violation": 0.0, "tm": 0.0}
     late = {"experimentally_resolved": 0.01, "violation": 1.0}
-    assert loss_config("initial_training").weights == initial
-    assert loss_config("initial_training_ptm").weights == initial | {"tm": 0.1}
-    assert loss_config("finetuning").weights == initial | late
-    assert loss_config("finetuning_ptm").weights == initial | late | {"tm": 0.1}
-    assert loss_config("finetuning") == LossConfig.finetuning()
+    assert LossConfig().weights == initial
+    assert LossConfig().with_ptm().weights == initial | {"tm": 0.1}
+    assert LossConfig.finetuning().weights == initial | late
+    assert LossConfig.finetuning().with_ptm().weights == initial | late | {"tm": 0.1}
 
 
 def test_shares_of_fape_and_torsions():
@@ -26,12 +25,6 @@ def test_shares_of_fape_and_torsions():
 def test_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         LossConfig().fape_weight = 2.0  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_unknown_stage_names_the_known_ones():
-    with pytest.raises(BadConfigError, match="no training stage 'finetune'") as caught:
-        loss_config("finetune")
-    assert caught.match("mend: choose one of initial_training, finetuning, .*finetuning_ptm")
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan")])
