@@ -9,6 +9,7 @@ validation.txt          names parted by blanks or lines; these are never trained
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_index(folder: DataFolder) -> dict[str, Record]:
     for name, values in chains.items():
         try:
             index[key_of(name)] = _indexed(name, values)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise _bad_index(f"{type(error).__name__}: {error}", path, field=name) from None
     return index
 
@@ -57,14 +58,18 @@ def _bad_index(why: str, path: Path, **place: Any) -> BadDataError:
 
 
 def _indexed(name: str, values: Mapping[str, Any]) -> Record:
-    resolution, released = values.get("resolution"), values.get("release_date")
-    size = int(values.get("cluster_size", 1))
+    sequence, released = values["seq"], values.get("release_date")
+    resolution = float(values.get("resolution") or 0.0)
+    if not (isinstance(sequence, str) and (sequence.isalpha() or not sequence)):
+        raise ValueError(f"seq is {sequence!r}")
+    if not 0.0 <= resolution < math.inf:
+        raise ValueError(f"resolution is {resolution}")
     return Record(
         name,
-        str(values["seq"]),
-        float(resolution) if resolution else None,  # 0 stands for none
+        sequence,
+        resolution or None,  # 0 stands for none
         date.fromisoformat(released) if released else None,
-        max(size, 1),  # −1 stands for unknown
+        max(int(values.get("cluster_size", 1)), 1),  # −1 stands for unknown
     )
 
 

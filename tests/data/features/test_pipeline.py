@@ -19,6 +19,7 @@ def protein():
     sequence = "".join(rng.choice(list(RESTYPES + "X"), LENGTH))
     msa = rng.integers(0, 22, (ROWS, LENGTH)).astype(np.uint8)
     template_mask = rng.random((5, LENGTH, 37)) < 0.8
+    assert set(np.unique(mask)) == set(np.unique(template_mask)) == {False, True}
     templates = Templates(
         rng.integers(0, 22, (5, LENGTH)).astype(np.uint8),
         rng.normal(size=(5, LENGTH, 37, 3)).astype(np.float32) * template_mask[..., None],

@@ -12,6 +12,7 @@ from sci_memeff.data.proteins.record import Templates, no_templates
 def templates():
     rng = np.random.default_rng(0)
     mask = rng.random((6, 7, 37)) < 0.7
+    assert set(np.unique(mask)) == {False, True}
     positions = rng.normal(size=(6, 7, 37, 3)).astype(np.float32) * mask[..., None]
     aatype = rng.integers(0, 22, (6, 7)).astype(np.uint8)
     return Templates(aatype, positions, mask, np.arange(6, dtype=np.float32)[::-1, None])

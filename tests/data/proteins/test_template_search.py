@@ -19,6 +19,7 @@ def chain(sequence=OTHER):
     rng = np.random.default_rng(len(sequence))
     mask = rng.random((len(sequence), 37)) < 0.5
     mask[:, 1] = True
+    assert set(np.unique(mask)) == {False, True}
     positions = (rng.normal(size=(*mask.shape, 3)) * 5 + 100).astype(np.float32)
     positions[~mask] = 0.0
     numbers = tuple(str(index) for index in range(len(sequence)))

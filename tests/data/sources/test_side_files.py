@@ -1,8 +1,12 @@
+import json
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sci_memeff.data.sources.index import list_records
 from sci_memeff.data.sources.layout import DataFolder
-from sci_memeff.data.sources.side_files import records_to_hold_out
+from sci_memeff.data.sources.side_files import read_index, records_to_hold_out
 from sci_memeff.errors import BadDataError
 
 
@@ -16,6 +20,9 @@ from sci_memeff.errors import BadDataError
         ('{"1aaa_A": 3}', "json, field 1aaa_A: is no index"),
         ('{"1aaa_A": {"seq": "M", "release_date": "today"}}', "field 1aaa_A: .*'today'"),
         ('{"1aaa_A": {"seq": "M", "resolution": "good"}}', "field 1aaa_A: .*'good'"),
+        ('{"1aaa_A": {"seq": "M", "resolution": -1}}', "field 1aaa_A: .*resolution is -1"),
+        ('{"1aaa_A": {"seq": null}}', "field 1aaa_A: .*seq is None"),
+        ('{"1aaa_A": {"seq": "M", "cluster_size": 1e999}}', "field 1aaa_A: .*OverflowError"),
     ],
 )
 def test_a_bad_index_is_an_error(root, text, wrong):
@@ -23,6 +30,32 @@ def test_a_bad_index_is_an_error(root, text, wrong):
     with pytest.raises(BadDataError, match=wrong) as bad:
         list_records(DataFolder(root))
     assert 'mend: give {"1ubq_A"' in str(bad.value)
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4))
+ENTRY = st.fixed_dictionaries(
+    {"seq": st.text(max_size=4) | VALUES},
+    optional={"resolution": VALUES, "release_date": VALUES, "cluster_size": VALUES},
+)
+
+
+@settings(
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.dictionaries(st.sampled_from(["1aaa_A", "_"]), ENTRY, max_size=2) | VALUES)
+def test_any_index_is_read_or_refused(tmp_path, index):
+    (tmp_path / "chain_data_cache.json").write_text(json.dumps(index))
+    try:
+        records = read_index(DataFolder(tmp_path)).values()
+    except BadDataError:
+        return
+    for record in records:
+        assert record.sequence.isalpha() or not record.sequence
+        assert record.resolution is None or 0 < record.resolution < float("inf")
+        assert record.cluster_size >= 1
 
 
 def sizes(root, text):
