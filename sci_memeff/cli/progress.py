@@ -104,7 +104,7 @@ def score_table(scores: Sequence[ProteinScore]) -> Table:
     """One row per protein."""
     table = Table(title="Predictions in evaluation mode, averaged weights")
     table.add_column("protein")
-    for name in ("residues", "lDDT-Cα", "GDT-TS", "TM-score", "RMSD-Cα, Å", "pLDDT", "loss"):
+    for name in ("residues", "lDDT-Cα", "GDT-TS", "TM-score", "RMSD, Å", "pLDDT", "loss"):
         table.add_column(name, justify="right")
     for score in scores:
         table.add_row(
