@@ -6,10 +6,12 @@ __all__ = [
     "BadCheckpointError",
     "BadConfigError",
     "BadDataError",
+    "BadWalkError",
     "BadWeightsError",
     "DivergedError",
     "MissingPackageError",
     "SciMemeffError",
+    "SecondDerivativeError",
 ]
 
 
@@ -60,3 +62,11 @@ class MissingPackageError(SciMemeffError, ImportError):
 
 class DivergedError(SciMemeffError, ArithmeticError):
     """Too many non-finite losses in a row for training to go on."""
+
+
+class BadWalkError(SciMemeffError, ValueError):
+    """A function, rows or dimensions that cannot be evaluated a slice at a time."""
+
+
+class SecondDerivativeError(SciMemeffError, RuntimeError):
+    """A second differentiation of something whose backward pass keeps no graph."""
