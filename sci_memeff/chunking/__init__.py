@@ -1,0 +1,5 @@
+"""Walks: a function evaluated some rows at a time, whose graph is never kept."""
+
+from sci_memeff.chunking.walk import InSlices, in_slices, walk
+
+__all__ = ["InSlices", "in_slices", "walk"]

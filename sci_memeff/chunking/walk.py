@@ -1,0 +1,168 @@
+"""Evaluating a function a slice of its rows at a time, in the backward pass once more.
+
+Autograd keeps the inputs alone. At most one slice's graph is alive: while the backward pass
+recomputes it, differentiates it and adds its gradients to those of the slices before.
+
+Costs one more evaluation of the function, and, with more slices than one, a second tensor of the
+size of each shared operand and each parameter that a slice gives a gradient for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sci_memeff._ambient import Autocast, GeneratorStates
+from sci_memeff.chunking.parameters import MEND, find_parameters, name_of
+from sci_memeff.chunking.slices import as_tensors, checked_size, cut
+from sci_memeff.chunking.task import Task
+from sci_memeff.errors import BadWalkError, SecondDerivativeError
+
+__all__ = ["InSlices", "in_slices", "walk"]
+
+
+def in_slices(size: int) -> InSlices:
+    """A walk that takes `size` rows at a time, for a module's seam; see `walk`."""
+    return InSlices(size)
+
+
+@dataclass(frozen=True)
+class InSlices:
+    """What `in_slices` returns: a `Walk` that two runs can compare and a file can keep."""
+
+    size: int
+
+    def __post_init__(self) -> None:
+        checked_size(self.size)
+
+    def __call__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        rows: Sequence[Tensor],
+        shared: Sequence[Tensor] = (),
+        in_dims: int | Sequence[int],
+        out_dims: int | Sequence[int],
+    ) -> Any:
+        """Evaluate, as `walk` does."""
+        return walk(
+            fn, rows=rows, shared=shared, in_dims=in_dims, out_dims=out_dims, size=self.size
+        )
+
+
+def walk(
+    fn: Callable[..., Any],
+    *,
+    rows: Sequence[Tensor],
+    shared: Sequence[Tensor] = (),
+    in_dims: int | Sequence[int],
+    out_dims: int | Sequence[int],
+    size: int,
+) -> Any:
+    """`fn(*rows, *shared)`, evaluated `size` rows at a time and recomputed so for its gradients.
+
+    `fn` is an nn.Module or a method of one, whose parameters then get their gradients, or a
+    function of its arguments alone. Slice r of each of its outputs depends on slice r of each of
+    `rows`, on `shared` and on parameters. It may draw random numbers, which are drawn again; a
+    slice draws its own, so they are others than those of the whole. Dimensions are negative, one
+    for all or one for each. Gradients of shared operands and of parameters are added up in the
+    order of the slices, those of half-precision ones in float32.
+
+    A tensor, or a tuple of tensors, as `fn` returns. BadWalkError where the arguments do not fit
+    together, where `fn` writes to them, or reads something else that requires a gradient (found
+    in the backward pass at the latest); BadConfigError for a size below 1; SecondDerivativeError
+    when the gradients are to be differentiated again. Do not compare a mean over rows: a slice
+    sees its own rows alone, and nothing can tell.
+    """
+    rows, shared = tuple(rows), tuple(shared)
+    parameters, places = find_parameters(fn)
+    task = Task(fn, cut(rows, in_dims, size), out_dims, len(shared), places)
+    tensors = (*rows, *shared, *parameters)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return _Walked.apply(task, *tensors)
+    found = task.evaluate(tensors).result()
+    if torch.is_grad_enabled() and any(output.requires_grad for output in as_tensors(found)):
+        raise BadWalkError(
+            f"{name_of(fn)} reads a tensor that requires a gradient and is none of its arguments",
+            mend=MEND,
+        )
+    return found
+
+
+class _Walked(torch.autograd.Function):
+    """`Task.evaluate`, and in the backward pass `Task.differentiate`."""
+
+    @staticmethod
+    def forward(ctx: Any, task: Task, *tensors: Tensor) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.task = task
+        ctx.autocast = Autocast.now(tensors)
+        states, versions = GeneratorStates.now(tensors), [x._version for x in tensors]
+        with ctx.autocast.again():
+            joined = task.evaluate(tensors)
+        if versions != [x._version for x in tensors]:
+            raise BadWalkError(
+                f"{name_of(task.fn)} writes to its arguments, or to its parameters",
+                mend="let it write to tensors that it made: its arguments are read once more",
+            )
+        ctx.states = states.if_drawn()
+        ctx.out_dims = joined.dims
+        _keep(ctx, tensors, len(tensors) - len(task.places.slots))
+        result = joined.result(apart_from=tensors)
+        ctx.mark_non_differentiable(*(x for x in as_tensors(result) if not _has_gradient(x)))
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise SecondDerivativeError(
+                f"{name_of(ctx.task.fn)} is walked, and the backward pass of a walk keeps no "
+                "graph, so it cannot be differentiated again",
+                mend="leave out create_graph=True, or give the modules that are differentiated "
+                "twice their default walk again",
+            )
+        task, tensors = ctx.task, _kept(ctx)
+        gathered = [
+            task.gradient_of(i, x) if needed else None
+            for i, (x, needed) in enumerate(zip(tensors, ctx.needs_input_grad[1:], strict=True))
+        ]
+        drawn = ctx.states.again() if ctx.states else nullcontext()
+        with drawn, ctx.autocast.again(), torch.enable_grad():
+            task.differentiate(tensors, ctx.out_dims, grad_outputs, gathered)
+        return (None, *(place and place.total() for place in gathered))
+
+
+def _has_gradient(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _keep(ctx: Any, tensors: Sequence[Tensor], num_inputs: int) -> None:
+    """Save each of `tensors` once, but for the module's own parameters, which live anyway.
+
+    Whoever moves saved tensors elsewhere would move those in vain; so their versions are kept
+    here, and compared by `_kept`, as autograd does it for saved tensors.
+    """
+    own = {id(x) for x in tensors[num_inputs:] if x.is_leaf} - {id(x) for x in tensors[:num_inputs]}
+    saved = {id(x): x for x in tensors if id(x) not in own}
+    index = {key: i for i, key in enumerate(saved)}
+    ctx.save_for_backward(*saved.values())
+    ctx.own = [(x, x._version) for x in tensors if id(x) in own]
+    ctx.order = [index.get(id(x)) for x in tensors]
+
+
+def _kept(ctx: Any) -> list[Tensor]:
+    """What `_keep` kept, in its order."""
+    for parameter, version in ctx.own:
+        if parameter._version != version:
+            raise BadWalkError(
+                f"a parameter of {name_of(ctx.task.fn)}, of shape {tuple(parameter.shape)}, was "
+                "written to between the forward and the backward pass",
+                mend="step the optimizer after the backward pass",
+            )
+    saved, own = ctx.saved_tensors, iter(ctx.own)
+    return [next(own)[0] if i is None else saved[i] for i in ctx.order]
