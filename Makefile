@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
+# Threads that wait asleep: on a shared machine, spinning ones make small tensors ten times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: setup train test lint check clean
 
 setup: $(STAMP)
