@@ -78,7 +78,8 @@ class ClippedMean:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = float(nn.utils.get_total_norm(gradients))
         if norm < float("inf"):  # False for NaN as well
-            _scale(gradients, min(1.0, self.clip_norm / norm) if norm > 0.0 else 1.0)
+            if norm > self.clip_norm:
+                _scale(gradients, self.clip_norm / norm)
             self._sums = [
                 _plus(s, p.grad) for s, p in zip(self._sums, self.parameters, strict=True)
             ]
@@ -97,9 +98,8 @@ class ClippedMean:
 
 
 def _scale(gradients: Sequence[Tensor], factor: float) -> None:
-    if factor < 1.0:
-        for gradient in gradients:
-            gradient.mul_(factor)
+    for gradient in gradients:
+        gradient.mul_(factor)
 
 
 def _plus(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:

@@ -1,6 +1,7 @@
 """Checkpoints: what comes back, what is left of a write that was cut short, what is refused."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -76,6 +77,20 @@ def test_write_that_was_cut_short_leaves_no_checkpoint(tmp_path, monkeypatch):
     assert found.step == 1
     checkpoint.write(tmp_path, one, {}, keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+
+
+def test_files_are_on_disk_before_the_checkpoint_has_its_name(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        assert not (tmp_path / "step-00000001").exists()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    path = checkpoint.write(tmp_path, trainer(updates=1), {}, keep=2)
+    assert set(synced) == {one.stat().st_ino for one in [path, *path.iterdir()]}
 
 
 def test_damaged_checkpoint_of_the_same_step_is_replaced(tmp_path):

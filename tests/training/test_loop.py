@@ -89,6 +89,15 @@ def test_run_learns_and_leaves_everything_a_reader_needs(tmp_path):
     assert "learning_rate: 0.03" in (folder / "config.yaml").read_text()
 
 
+def test_the_averaged_weights_are_scored(tmp_path, monkeypatch):
+    seen = []
+    evaluate = loop.evaluate
+    monkeypatch.setattr(loop, "evaluate", lambda m, *rest: seen.append(m) or evaluate(m, *rest))
+    fitted = fit(parts(), settings(), tmp_path)
+    assert len(seen) == 3 * 2  # after steps 5, 10 and 12, two proteins each
+    assert all(model is fitted.trainer.ema.module for model in seen)
+
+
 def test_bad_samples_are_skipped_counted_and_named(whole):
     table = rows(whole)
     assert sum(int(row["skipped"]) for row in table) == len(rows(whole, "skipped.csv")) > 0
