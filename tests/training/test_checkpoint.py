@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from sci_memeff.errors import BadCheckpointError, BadWeightsError
 from sci_memeff.training import checkpoint
@@ -118,6 +119,19 @@ def test_damage_is_an_error_that_names_the_checkpoint(tmp_path, damage):
         BadCheckpointError, match=r"(?s)step-00000001 is damaged.*name another checkpoint"
     ):
         checkpoint.read(path)
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    path = checkpoint.write(tmp_path, trainer(), {}, keep=2)
+
+    def broken(file):
+        raise SafetensorError("header too large")
+
+    monkeypatch.setattr(checkpoint, "load_file", broken)
+    with pytest.raises(
+        BadCheckpointError, match=r"(?s)averaged.safetensors cannot be read \(header.*name a whole"
+    ):
+        checkpoint.load_averaged(path)
 
 
 def test_none_whole_is_an_error_and_none_at_all_is_none(tmp_path):
