@@ -69,6 +69,35 @@ def test_alignments_reach_the_features(tmp_path, fasta):
     assert protein.name == "mine"
 
 
+def test_data_folder_gives_the_templates(tmp_path, data, fasta, monkeypatch):
+    given = {}
+    make = command.sequence_protein
+
+    def noted(*args, **options):
+        given.update(options)
+        return make(*args, **options)
+
+    monkeypatch.setattr(command, "sequence_protein", noted)
+    command._protein(fasta, None, data, None, DataConfig())
+    assert given["read"]("1ubq").entry_id == "1ubq"
+    command._protein(fasta, None, None, None, DataConfig())
+    assert given["read"] is None
+
+
+def test_seed_draws_other_rows(tmp_path, weights, fasta, monkeypatch):
+    seeds = []
+    example = command.evaluation_example
+
+    def noted(protein, config, *, seed):
+        seeds.append(seed)
+        return example(protein, config, seed=seed)
+
+    monkeypatch.setattr(command, "evaluation_example", noted)
+    args = ["--weights", weights, "--fasta", fasta, "--out", tmp_path / "out"]
+    assert predict(*args).exit_code == predict(*args, "--seed", 5).exit_code == 0
+    assert seeds == [0, 5]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
