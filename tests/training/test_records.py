@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sci_memeff.training.records import Records
 from sci_memeff.training.reports import ProteinScore, SkippedSample, StepReport
@@ -45,6 +46,22 @@ def test_floats_read_back_exactly(written):
     lines = (written / "metrics.csv").read_text().splitlines()
     assert lines[0].endswith("seconds,peak_bytes,loss/fape")
     assert [float(line.split(",")[2]) for line in lines[1:]] == [k / 3 for k in range(1, 6)]
+
+
+def test_curves_are_those_of_the_tables(written):
+    records = Records(written, step=3, next_sample=6)  # takes steps 4 and 5 again
+    records.step(report(4, loss=9.0))
+    records.close()
+    board = EventAccumulator(str(written / "tensorboard"))
+    board.Reload()
+    curves = {
+        name: [(event.step, pytest.approx(event.value)) for event in board.Scalars(name)]
+        for name in board.Tags()["scalars"]
+    }
+    assert curves["train/loss"] == [(1, 1 / 3), (2, 2 / 3), (3, 1.0), (4, 9.0)]
+    assert curves["train/loss"] == curves["train_loss/fape"]
+    assert curves["validation/lddt_ca"] == [(2, 0.6)]
+    assert {"train/learning_rate", "train/peak_bytes", "validation/rmsd_ca"} <= curves.keys()
 
 
 def test_going_back_drops_the_rows_beyond(written):
