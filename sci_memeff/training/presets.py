@@ -84,13 +84,13 @@ DEMO = Preset(
     optimizer=OptimizerConfig(
         learning_rate=2e-3,
         warmup_samples=50,
-        decay_after_samples=900,
+        decay_after_samples=1100,
         decay_factor=0.2,
         batch_size=1,
         beta2=0.99,
         ema_decay=0.99,
     ),
-    run=RunConfig(steps=1300, validate_every=325, checkpoint_every=260, keep_checkpoints=2),
+    run=RunConfig(steps=1600, validate_every=400, checkpoint_every=320, keep_checkpoints=2),
 )
 
 PRESETS = {preset.name: preset for preset in (DEMO, INITIAL_TRAINING, FINETUNING)}
