@@ -1,0 +1,91 @@
+"""Stacks that keep the carry at every n-th step alone, and compute the steps between again.
+
+Costs one more evaluation of every step, and one for each further level, against memory for one
+carry per segment and for what the steps of a single segment keep.
+
+Passes without a gradient, such as all but the last one of recycling, keep nothing anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from sci_memeff._types import Iterate, Tensors, in_turn
+from sci_memeff.errors import BadConfigError
+
+__all__ = ["InSegments", "in_segments"]
+
+
+def in_segments(length: int, *, inner: Iterate | None = None) -> InSegments:
+    """An `Iterate` that recomputes `length` steps at a time, the last ones possibly fewer.
+
+    `inner` iterates over the steps of a segment: `in_segments(7, inner=in_segments(1))` keeps every
+    seventh carry, and while a segment is recomputed every one of its carries, so that one step's
+    inside alone is alive.
+
+    BadConfigError for a length below 1.
+    """
+    return InSegments(length, inner)
+
+
+@dataclass(frozen=True)
+class InSegments:
+    """What `in_segments` returns: a value that two runs can compare and a file can keep.
+
+    Outputs and gradients are bitwise those of `in_turn`, and in the order in which it adds them:
+    autocast and the generators stand in the recomputation as they stood. The recomputation ends
+    with the last tensor that the backward pass needs.
+    """
+
+    length: int
+    inner: Iterate | None = None
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise BadConfigError(
+                f"a segment has at least one step, and its length is {self.length}",
+                mend="give a length of 1 or more; one beyond the stack makes it a single segment",
+            )
+
+    def __call__(
+        self,
+        steps: Sequence[Callable[..., Tensors]],
+        carry: Tensors,
+        *,
+        context: Sequence[Tensor] = (),
+        every: bool = False,
+    ) -> list[Tensors]:
+        """Run `steps` as `Iterate` says."""
+        carries = []
+        for start in range(0, len(steps), self.length):
+            run = _Segment(
+                tuple(steps[start : start + self.length]),
+                self.inner or in_turn,
+                num_carried=len(carry),
+                every=every,
+            )
+            # torch's own is the one to build on: gradients of parameters, of contexts and of
+            # carries that pass a segment by flow through the graph of the forward pass, so hooks
+            # fire once, partial and repeated backward passes work, and levels nest.
+            found = checkpoint(run, *carry, *context, use_reentrant=False)
+            carry = found[-1]
+            carries = [*carries, *found] if every else found
+        return carries or [carry]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Some steps, as a function of tensors."""
+
+    steps: tuple[Callable[..., Tensors], ...]
+    inner: Iterate
+    num_carried: int
+    every: bool
+
+    def __call__(self, *tensors: Tensor) -> list[Tensors]:
+        carry, context = tensors[: self.num_carried], tensors[self.num_carried :]
+        return self.inner(self.steps, carry, context=context, every=self.every)
