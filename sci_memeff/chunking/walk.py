@@ -67,17 +67,17 @@ def walk(
     """`fn(*rows, *shared)`, evaluated `size` rows at a time and recomputed so for its gradients.
 
     `fn` is an nn.Module or a method of one, whose parameters then get their gradients, or a
-    function of its arguments alone. Slice r of each of its outputs depends on slice r of each of
-    `rows`, on `shared` and on parameters. It may draw random numbers, which are drawn again; a
-    slice draws its own, so they are others than those of the whole. Dimensions are negative, one
-    for all or one for each. Gradients of shared operands and of parameters are added up in the
-    order of the slices, those of half-precision ones in float32.
+    function of its arguments alone. Slice r of each output may depend on slice r of each of
+    `rows`, on `shared` and on parameters; nothing can tell if it depends on more, as a mean over
+    rows does, or if `fn` changes when it is called, as running statistics do. Dimensions are
+    negative, one for all or one for each. Random numbers that `fn` draws are the same when it is
+    recomputed, and others for every slice. Gradients of shared operands and of parameters are
+    added up in the order of the slices, those of half-precision ones in float32.
 
-    A tensor, or a tuple of tensors, as `fn` returns. BadWalkError where the arguments do not fit
-    together, where `fn` writes to them, or reads something else that requires a gradient (found
+    Returns a tensor or a tuple, as `fn` does. BadWalkError where the arguments do not fit
+    together, or where `fn` writes to them or reads something else that requires a gradient (found
     in the backward pass at the latest); BadConfigError for a size below 1; SecondDerivativeError
-    when the gradients are to be differentiated again. Do not compare a mean over rows: a slice
-    sees its own rows alone, and nothing can tell.
+    when the gradients are to be differentiated again.
     """
     rows, shared = tuple(rows), tuple(shared)
     parameters, places = find_parameters(fn)

@@ -363,6 +363,14 @@ def test_the_inputs_alone_are_kept_and_once(size):
         assert [id(x) for x in packed] == [id(x)]
 
 
+def test_inputs_that_are_kept_elsewhere():
+    module, inputs = double(Mixed()), mixed_inputs(7)
+    wanted = differentiable(inputs, module)
+    plain = answer(lambda: module.rows(*inputs.rows, *inputs.shared), wanted)
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: x.numpy(force=True), torch.tensor):
+        assert_same(answer(lambda: mixed(module, inputs, 2), wanted), plain)
+
+
 def plus(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return x * y + z.sum()
 
