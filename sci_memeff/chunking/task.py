@@ -51,17 +51,17 @@ class Task:
     ) -> None:
         """Slice by slice, the gradients of those `tensors` that `gathered` holds a place for."""
         num_rows = len(self.cut.dims)
+        num_inputs = num_rows + self.num_shared
         rows = [tensor.detach() for tensor in tensors[:num_rows]]
-        others = [tensor.detach() for tensor in tensors[num_rows:]]
-        for i, other in enumerate(others, start=num_rows):
-            other.requires_grad_(gathered[i] is not None)
-        shared, parameters = others[: self.num_shared], others[self.num_shared :]
-        parameters = [nn.Parameter(parameter.detach()) for parameter in parameters]
+        shared = [tensor.detach() for tensor in tensors[num_rows:num_inputs]]
+        for one, place in zip(shared, gathered[num_rows:], strict=False):
+            one.requires_grad_(place is not None)
+        parameters = [nn.Parameter(tensor.detach()) for tensor in tensors[num_inputs:]]
         with self.places.holding(parameters):
             for start, length in self.cut:
                 slices = self._slices(rows, start, length)
-                for i, one in enumerate(slices):
-                    one.requires_grad_(gathered[i] is not None)
+                for one, place in zip(slices, gathered, strict=False):
+                    one.requires_grad_(place is not None)
                 parts = [
                     None if grad is None else grad.narrow(dim, start, length)
                     for grad, dim in zip(grad_outputs, out_dims, strict=True)
