@@ -8,7 +8,9 @@ __all__ = [
     "BadDataError",
     "BadWalkError",
     "BadWeightsError",
+    "CannotSimulateError",
     "DivergedError",
+    "KeptTensorError",
     "MissingPackageError",
     "SciMemeffError",
     "SecondDerivativeError",
@@ -68,5 +70,13 @@ class BadWalkError(SciMemeffError, ValueError):
     """A function, rows or dimensions that cannot be evaluated a slice at a time."""
 
 
+class KeptTensorError(SciMemeffError, RuntimeError):
+    """A tensor that cannot be kept for the backward pass, or is there no longer as it was."""
+
+
 class SecondDerivativeError(SciMemeffError, RuntimeError):
     """A second differentiation of something whose backward pass keeps no graph."""
+
+
+class CannotSimulateError(SciMemeffError, RuntimeError):
+    """A step that reads the values of tensors, so that it cannot run on fake ones."""

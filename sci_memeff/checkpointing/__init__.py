@@ -1,5 +1,16 @@
-"""What a stack keeps for its backward pass, and what it computes again."""
+"""What a stack keeps for its backward pass, where, and what it computes again."""
 
 from sci_memeff.checkpointing.segments import InSegments, in_segments
+from sci_memeff.checkpointing.shelf import Traffic, watch_traffic
+from sci_memeff.checkpointing.stores import Device, Disk, Host, Store
 
-__all__ = ["InSegments", "in_segments"]
+__all__ = [
+    "Device",
+    "Disk",
+    "Host",
+    "InSegments",
+    "Store",
+    "Traffic",
+    "in_segments",
+    "watch_traffic",
+]

@@ -9,27 +9,33 @@ Passes without a gradient, such as all but the last one of recycling, keep nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sci_memeff._types import Iterate, Tensors, in_turn
+from sci_memeff.checkpointing.stores import ON_DEVICE, Store
 from sci_memeff.errors import BadConfigError
 
 __all__ = ["InSegments", "in_segments"]
 
 
-def in_segments(length: int, *, inner: Iterate | None = None) -> InSegments:
+def in_segments(
+    length: int, *, inner: Iterate | None = None, keep: Store = ON_DEVICE
+) -> InSegments:
     """An `Iterate` that recomputes `length` steps at a time, the last ones possibly fewer.
 
     `inner` iterates over the steps of a segment: `in_segments(7, inner=in_segments(1))` keeps every
     seventh carry, and while a segment is recomputed every one of its carries, so that one step's
-    inside alone is alive.
+    inside alone is alive. `keep` is where the carries between segments live; those between inner
+    ones, which are needed at once, stay on the device.
 
-    BadConfigError for a length below 1.
+    BadConfigError for a length below 1, and for an inner store.
     """
-    return InSegments(length, inner)
+    return InSegments(length, inner, keep)
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,19 @@ class InSegments:
 
     length: int
     inner: Iterate | None = None
+    keep: Store = ON_DEVICE
 
     def __post_init__(self) -> None:
         if self.length < 1:
             raise BadConfigError(
                 f"a segment has at least one step, and its length is {self.length}",
                 mend="give a length of 1 or more; one beyond the stack makes it a single segment",
+            )
+        if isinstance(self.inner, InSegments) and self.inner.keep != ON_DEVICE:
+            raise BadConfigError(
+                f"inner segments would keep their carries with {self.inner.keep}, and store all "
+                "of them in the forward pass already",
+                mend="give `keep` to the outer segments alone",
             )
 
     def __call__(
@@ -60,6 +73,8 @@ class InSegments:
         every: bool = False,
     ) -> list[Tensors]:
         """Run `steps` as `Iterate` says."""
+        keeps = torch.is_grad_enabled() and bool(steps)
+        shelf = self.keep.opened(context) if keeps else None
         carries = []
         for start in range(0, len(steps), self.length):
             run = _Segment(
@@ -71,7 +86,9 @@ class InSegments:
             # torch's own is the one to build on: gradients of parameters, of contexts and of
             # carries that pass a segment by flow through the graph of the forward pass, so hooks
             # fire once, partial and repeated backward passes work, and levels nest.
-            found = checkpoint(run, *carry, *context, use_reentrant=False)
+            # It saves a segment's inputs as any node would, and what is inside for itself.
+            with shelf.keeping() if shelf else nullcontext():
+                found = checkpoint(run, *carry, *context, use_reentrant=False)
             carry = found[-1]
             carries = [*carries, *found] if every else found
         return carries or [carry]

@@ -1,0 +1,159 @@
+"""What one run through a stack keeps elsewhere, and how it comes back."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from sci_memeff.errors import KeptTensorError
+
+__all__ = ["Shelf", "Traffic", "watch_traffic"]
+
+
+@runtime_checkable
+class Copy(Protocol):
+    """A tensor's copy elsewhere; it is given up when nobody holds this."""
+
+    def prefetch(self) -> None:
+        """Say that `fetch` will follow soon."""
+
+    def fetch(self) -> Tensor:
+        """The tensor, on the device where it was, with the bytes and strides that it had."""
+        ...
+
+
+class Shelf:
+    """Keeps big tensors as copies, each of them once, and everything else as it is.
+
+    The context is the same for every segment, so moving it would free nothing.
+    """
+
+    def __init__(
+        self, copies: Callable[[Tensor], Copy], context: Sequence[Tensor], min_bytes: int
+    ) -> None:
+        self._copies = copies
+        self._min_bytes = min_bytes
+        self._stays = {x.untyped_storage()._cdata: x for x in context}
+        self._known: dict[tuple[Any, ...], tuple[StorageWeakRef, weakref.ref[_Kept]]] = {}
+        self._segments: list[weakref.WeakSet[_Kept]] = []
+
+    def keeping(self) -> saved_tensors_hooks:
+        """While this is open, what autograd saves is the boundary of the next segment."""
+        self._segments.append(weakref.WeakSet())
+        return saved_tensors_hooks(self._put, self._get)
+
+    def _put(self, tensor: Tensor) -> _Kept | _Unmoved:
+        storage = tensor.untyped_storage()
+        if tensor.nbytes < self._min_bytes or storage._cdata in self._stays:
+            return _Unmoved(tensor, tensor._version)
+        layout = (tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+        key = (storage._cdata, *layout, tensor._version)
+        # while a weak reference to it is held, no other storage comes to lie at its address
+        alive, known = self._known.get(key, (None, None))
+        kept = known() if known and alive and not alive.expired() else None
+        if kept is None:
+            with torch.no_grad():
+                make = _SimulatedCopy if isinstance(tensor, FakeTensor) else self._copies
+                kept = _Kept(make(tensor.detach()), tensor.nbytes, len(self._segments) - 1)
+            self._known[key] = StorageWeakRef(storage), weakref.ref(kept)
+            _note(stored=tensor.nbytes)
+        self._segments[-1].add(kept)
+        return kept
+
+    def _get(self, kept: _Kept | _Unmoved) -> Tensor:
+        if isinstance(kept, _Unmoved):
+            return kept.fetch()
+        for other in self._segments[kept.segment]:
+            other.copy.prefetch()
+        tensor = kept.copy.fetch()
+        _note(fetched=tensor.nbytes)
+        for other in self._segments[kept.segment - 1] if kept.segment else ():
+            other.copy.prefetch()
+        return tensor
+
+
+@dataclass(eq=False)
+class _Kept:
+    """A copy, and the first segment that it belongs to."""
+
+    copy: Copy
+    nbytes: int
+    segment: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Unmoved:
+    """A tensor that stays where it is. Autograd compares no versions where there are hooks."""
+
+    tensor: Tensor
+    version: int
+
+    def fetch(self) -> Tensor:
+        if self.tensor._version != self.version:
+            raise KeptTensorError(
+                f"a tensor of shape {tuple(self.tensor.shape)} that a stack keeps for its "
+                "backward pass was modified by an inplace operation",
+                mend="let the operation write to a tensor of its own",
+            )
+        return self.tensor
+
+
+class _SimulatedCopy:
+    """Of a fake tensor: nothing on its device, and no bytes elsewhere."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        assert isinstance(tensor, FakeTensor)
+        self._mode = tensor.fake_mode
+        with self._mode:
+            self._like = torch.empty_like(tensor, device="meta")
+        self._device = tensor.fake_device
+
+    def prefetch(self) -> None:
+        pass
+
+    def fetch(self) -> Tensor:
+        with self._mode:
+            return torch.empty_like(self._like, device=self._device)
+
+
+@dataclass
+class Traffic:
+    """What stores moved away, and back."""
+
+    stored_tensors: int = 0
+    stored_bytes: int = 0
+    fetched_tensors: int = 0
+    fetched_bytes: int = 0
+
+
+_watchers: list[Traffic] = []
+
+
+@contextmanager
+def watch_traffic() -> Iterator[Traffic]:
+    """Count what every store of this process moves, in any thread, simulated or not."""
+    traffic = Traffic()
+    _watchers.append(traffic)
+    try:
+        yield traffic
+    finally:
+        _watchers[:] = [other for other in _watchers if other is not traffic]
+
+
+def _note(*, stored: int | None = None, fetched: int | None = None) -> None:
+    for traffic in _watchers:
+        if stored is not None:
+            traffic.stored_tensors += 1
+            traffic.stored_bytes += stored
+        if fetched is not None:
+            traffic.fetched_tensors += 1
+            traffic.fetched_bytes += fetched
