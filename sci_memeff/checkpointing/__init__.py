@@ -2,6 +2,7 @@
 
 from sci_memeff.checkpointing.segments import InSegments, in_segments
 from sci_memeff.checkpointing.shelf import Traffic, watch_traffic
+from sci_memeff.checkpointing.spared import Spared
 from sci_memeff.checkpointing.stores import Device, Disk, Host, Store
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Disk",
     "Host",
     "InSegments",
+    "Spared",
     "Store",
     "Traffic",
     "in_segments",

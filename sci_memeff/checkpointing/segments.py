@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sci_memeff._types import Iterate, Tensors, in_turn
+from sci_memeff.checkpointing.spared import Spared, Sparing
 from sci_memeff.checkpointing.stores import ON_DEVICE, Store
 from sci_memeff.errors import BadConfigError
 
@@ -24,7 +25,11 @@ __all__ = ["InSegments", "in_segments"]
 
 
 def in_segments(
-    length: int, *, inner: Iterate | None = None, keep: Store = ON_DEVICE
+    length: int,
+    *,
+    inner: Iterate | None = None,
+    keep: Store = ON_DEVICE,
+    spare: Spared = "nothing",
 ) -> InSegments:
     """An `Iterate` that recomputes `length` steps at a time, the last ones possibly fewer.
 
@@ -33,9 +38,15 @@ def in_segments(
     inside alone is alive. `keep` is where the carries between segments live; those between inner
     ones, which are needed at once, stay on the device.
 
-    BadConfigError for a length below 1, and for an inner store.
+    `spare` names operations whose results every segment keeps, on the device, instead of
+    computing them again: fused attention ("attention": the size of the queries, and quadratic
+    work), or that and all matrix products ("matmul"). There may then be one backward pass only.
+    It reaches into walks, and keeps what each slice's operations give.
+
+    BadConfigError for a length below 1, and for what goes with the outer segments alone; in the
+    forward pass, where no operation is one to spare.
     """
-    return InSegments(length, inner, keep)
+    return InSegments(length, inner, keep, spare)
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class InSegments:
     length: int
     inner: Iterate | None = None
     keep: Store = ON_DEVICE
+    spare: Spared = "nothing"
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -57,11 +69,19 @@ class InSegments:
                 f"a segment has at least one step, and its length is {self.length}",
                 mend="give a length of 1 or more; one beyond the stack makes it a single segment",
             )
-        if isinstance(self.inner, InSegments) and self.inner.keep != ON_DEVICE:
+        Sparing(self.spare)
+        if self.inner is not None and self.spare != "nothing":
             raise BadConfigError(
-                f"inner segments would keep their carries with {self.inner.keep}, and store all "
-                "of them in the forward pass already",
-                mend="give `keep` to the outer segments alone",
+                f"segments spare {self.spare}, and inner ones would compute it again",
+                mend="leave out either `spare` or `inner`",
+            )
+        if isinstance(self.inner, InSegments) and (
+            self.inner.keep != ON_DEVICE or self.inner.spare != "nothing"
+        ):
+            raise BadConfigError(
+                f"the inner segments, {self.inner}, would keep things elsewhere or spare them in "
+                "the forward pass already, all of them",
+                mend="give `keep` and `spare` to the outer segments alone",
             )
 
     def __call__(
@@ -75,6 +95,7 @@ class InSegments:
         """Run `steps` as `Iterate` says."""
         keeps = torch.is_grad_enabled() and bool(steps)
         shelf = self.keep.opened(context) if keeps else None
+        sparing = Sparing(self.spare)
         carries = []
         for start in range(0, len(steps), self.length):
             run = _Segment(
@@ -88,9 +109,13 @@ class InSegments:
             # fire once, partial and repeated backward passes work, and levels nest.
             # It saves a segment's inputs as any node would, and what is inside for itself.
             with shelf.keeping() if shelf else nullcontext():
-                found = checkpoint(run, *carry, *context, use_reentrant=False)
+                found = checkpoint(
+                    run, *carry, *context, use_reentrant=False, context_fn=sparing.context_fn
+                )
             carry = found[-1]
             carries = [*carries, *found] if every else found
+        if keeps:
+            sparing.refuse_in_vain()
         return carries or [carry]
 
 

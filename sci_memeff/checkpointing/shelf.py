@@ -45,13 +45,14 @@ class Shelf:
         self._stays = {x.untyped_storage()._cdata: x for x in context}
         self._known: dict[tuple[Any, ...], tuple[StorageWeakRef, weakref.ref[_Kept]]] = {}
         self._segments: list[weakref.WeakSet[_Kept]] = []
+        self._current: int | None = None  # the one that the backward pass has come to
 
     def keeping(self) -> saved_tensors_hooks:
         """While this is open, what autograd saves is the boundary of the next segment."""
         self._segments.append(weakref.WeakSet())
         return saved_tensors_hooks(self._put, self._get)
 
-    def _put(self, tensor: Tensor) -> _Kept | _Unmoved:
+    def _put(self, tensor: Tensor) -> _Placed | _Unmoved:
         storage = tensor.untyped_storage()
         if tensor.nbytes < self._min_bytes or storage._cdata in self._stays:
             return _Unmoved(tensor, tensor._version)
@@ -63,30 +64,43 @@ class Shelf:
         if kept is None:
             with torch.no_grad():
                 make = _SimulatedCopy if isinstance(tensor, FakeTensor) else self._copies
-                kept = _Kept(make(tensor.detach()), tensor.nbytes, len(self._segments) - 1)
+                kept = _Kept(make(tensor.detach()), tensor.nbytes)
             self._known[key] = StorageWeakRef(storage), weakref.ref(kept)
             _note(stored=tensor.nbytes)
         self._segments[-1].add(kept)
-        return kept
+        return _Placed(kept, len(self._segments) - 1)
 
-    def _get(self, kept: _Kept | _Unmoved) -> Tensor:
-        if isinstance(kept, _Unmoved):
-            return kept.fetch()
-        for other in self._segments[kept.segment]:
-            other.copy.prefetch()
-        tensor = kept.copy.fetch()
+    def _get(self, placed: _Placed | _Unmoved) -> Tensor:
+        if isinstance(placed, _Unmoved):
+            return placed.fetch()
+        begins = placed.segment != self._current
+        if begins:
+            self._current = placed.segment
+            self._prefetch(placed.segment)
+        tensor = placed.kept.copy.fetch()
         _note(fetched=tensor.nbytes)
-        for other in self._segments[kept.segment - 1] if kept.segment else ():
-            other.copy.prefetch()
+        if begins and placed.segment:
+            self._prefetch(placed.segment - 1)
         return tensor
+
+    def _prefetch(self, segment: int) -> None:
+        for kept in self._segments[segment]:
+            kept.copy.prefetch()
 
 
 @dataclass(eq=False)
 class _Kept:
-    """A copy, and the first segment that it belongs to."""
+    """A copy, which several segments may begin with."""
 
     copy: Copy
     nbytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """One that the segment of this number begins with."""
+
+    kept: _Kept
     segment: int
 
 

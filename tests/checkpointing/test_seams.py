@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sci_memeff.alphafold.model import AlphaFold
-from sci_memeff.checkpointing import in_segments
+from sci_memeff.checkpointing import Disk, Host, in_segments
 from sci_memeff.chunking import in_slices
 from tests.alphafold.networks import SMALL, random_batch, redrawn
 
@@ -51,7 +51,15 @@ def plain(request) -> tuple[AlphaFold, dict[str, Tensor]]:
     return model, outputs_and_gradients(model)
 
 
-@pytest.mark.parametrize("iterate", [in_segments(1), in_segments(2, inner=in_segments(1))])
+@pytest.mark.parametrize(
+    "iterate",
+    [
+        in_segments(1),
+        in_segments(2, inner=in_segments(1), keep=Disk(min_bytes=0)),
+        in_segments(2, spare="matmul", keep=Host(min_bytes=0)),
+    ],
+    ids=["1", "2 of 1 on disk", "2 but products"],
+)
 def test_segments_give_the_plain_answer_bitwise(plain, iterate):
     model, wanted = plain
     model = copy.deepcopy(model)

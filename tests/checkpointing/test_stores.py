@@ -6,7 +6,10 @@ import copy
 import errno
 import gc
 import math
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -223,6 +226,28 @@ def test_nothing_is_left_when_the_graph_is_given_up(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("end", ["", "raise KeyError"])
+def test_nothing_is_left_when_the_process_ends(tmp_path, end):
+    program = f"""
+import torch
+from sci_memeff.checkpointing import Disk, in_segments
+x = torch.ones(3, requires_grad=True)
+out = in_segments(1, keep=Disk(min_bytes=0))([lambda x: (x.sin(),)] * 3, (x,))
+import tempfile, os
+print(len(os.listdir(tempfile.gettempdir())))
+{end}
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == "1\n", found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_such_folder(tmp_path):
     iterate = in_segments(2, keep=disk(tmp_path / "none"))
     with pytest.raises(KeptTensorError, match=r"none, and no folder .* No such file") as caught:
@@ -346,6 +371,6 @@ def test_bad_settings():
     with pytest.raises(BadConfigError, match="at least -1 bytes") as caught:
         Host(min_bytes=-1)
     assert caught.match("mend: give min_bytes of 0 or more")
-    with pytest.raises(BadConfigError, match=r"Disk.*all of them in the forward pass") as caught:
+    with pytest.raises(BadConfigError, match=r"(?s)Disk.*elsewhere .* all of them") as caught:
         in_segments(4, inner=in_segments(1, keep=Disk()))
-    assert caught.match("mend: give `keep` to the outer segments alone")
+    assert caught.match("mend: give `keep` and `spare` to the outer segments alone")
