@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
+from sci_memeff.checkpointing.simulated import SimulatedCopy
 from sci_memeff.errors import KeptTensorError
 
 __all__ = ["DiskCopies"]
@@ -29,8 +31,10 @@ class DiskCopies:
         self._folder: Path | None = None
         self._count = 0
 
-    def __call__(self, tensor: Tensor) -> FileCopy:
+    def __call__(self, tensor: Tensor) -> FileCopy | SimulatedCopy:
         """Written when this returns."""
+        if isinstance(tensor, FakeTensor):
+            return SimulatedCopy(tensor, comes_ahead=False)
         if self._folder is None:
             self._folder = _made_in(self._parent)
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from sci_memeff.checkpointing.simulated import SimulatedCopy
 
 __all__ = ["HostCopies"]
 
@@ -14,8 +17,10 @@ class HostCopies:
     def __init__(self) -> None:
         self._lanes: dict[torch.device, torch.cuda.Stream] = {}
 
-    def __call__(self, tensor: Tensor) -> PinnedCopy | PlainCopy:
+    def __call__(self, tensor: Tensor) -> PinnedCopy | PlainCopy | SimulatedCopy:
         """The copy; of a tensor that a GPU has, it may still be on its way."""
+        if isinstance(tensor, FakeTensor):
+            return SimulatedCopy(tensor, comes_ahead=True)
         if tensor.device.type != "cuda":
             return PlainCopy(tensor)
         if tensor.device not in self._lanes:

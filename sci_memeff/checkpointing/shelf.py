@@ -10,7 +10,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
@@ -63,8 +62,7 @@ class Shelf:
         kept = known() if known and alive and not alive.expired() else None
         if kept is None:
             with torch.no_grad():
-                make = _SimulatedCopy if isinstance(tensor, FakeTensor) else self._copies
-                kept = _Kept(make(tensor.detach()), tensor.nbytes)
+                kept = _Kept(self._copies(tensor.detach()), tensor.nbytes)
             self._known[key] = StorageWeakRef(storage), weakref.ref(kept)
             _note(stored=tensor.nbytes)
         self._segments[-1].add(kept)
@@ -119,24 +117,6 @@ class _Unmoved:
                 mend="let the operation write to a tensor of its own",
             )
         return self.tensor
-
-
-class _SimulatedCopy:
-    """Of a fake tensor: nothing on its device, and no bytes elsewhere."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        assert isinstance(tensor, FakeTensor)
-        self._mode = tensor.fake_mode
-        with self._mode:
-            self._like = torch.empty_like(tensor, device="meta")
-        self._device = tensor.fake_device
-
-    def prefetch(self) -> None:
-        pass
-
-    def fetch(self) -> Tensor:
-        with self._mode:
-            return torch.empty_like(self._like, device=self._device)
 
 
 @dataclass

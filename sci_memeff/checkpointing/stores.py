@@ -35,7 +35,8 @@ class Host:
     A GPU's tensors are copied to pinned memory on a stream of their own, and the ones that the
     backward pass needs next come back while it computes, so that two boundaries are on the device
     at most. Tensors of the CPU are copied as well, which frees nothing: the copy is what a
-    machine without a GPU shows of it. Fake tensors leave their device for the meta device.
+    machine without a GPU shows of it. Fake tensors stand for a GPU's: they leave for the meta
+    device, and come ahead.
     """
 
     min_bytes: int = _MIB
