@@ -43,9 +43,12 @@ class Recorder:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.storages = Storages(log)
-        self.place = Place(log, self._adopt)
-        self.place.module_of_leaf = self.storages.module_of
-        self.place.on_optimizer = self._take_states
+        self.place = Place(
+            log,
+            adopt=self._adopt,
+            module_of_leaf=self.storages.module_of,
+            on_optimizer=self._take_states,
+        )
 
     @contextmanager
     def running(self, model: nn.Module | None) -> Iterator[None]:

@@ -31,10 +31,10 @@ def measure(
     they begin with the class of the outermost module, in parentheses. `device` is the one whose
     bytes are told: the first parameter's if not given.
 
-    The results are the same bits as without. It takes about 30 µs of Python per operation, and
-    kernels in the order of the program: measure bytes with it, never time. On CUDA, the
-    allocator's peaks are counted anew from here (`torch.cuda.reset_peak_memory_stats`). What
-    `torch.compile` would run is run plainly.
+    The results are the same bits as without. It takes about 20 µs of Python per operation: measure
+    bytes with it, never time. On CUDA, the allocator's peaks are counted anew from here
+    (`torch.cuda.reset_peak_memory_stats`). What `torch.compile` compiled is run plainly.
+    docs/measuring.md says what cannot be seen.
     """
     recorder = Recorder(Log())
     chosen = _device_of(model) if device is None else _indexed(torch.device(device))

@@ -85,18 +85,29 @@ class _Thread(threading.local):
 
 
 class Place:
-    """Asked after every operation; needs its hooks (`watching`) to know modules and optimizers."""
+    """Asked after every operation; needs its hooks (`watching`) to know modules and optimizers.
 
-    def __init__(self, log: Log, adopt: Callable[[nn.Module, str], None]) -> None:
+    `adopt` is told of every module that gets a name, `on_optimizer` of an optimizer before and
+    after each of its steps; `module_of_leaf` is asked whose a parameter is.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        adopt: Callable[[nn.Module, str], None],
+        module_of_leaf: Callable[[Tensor], int | None],
+        on_optimizer: Callable[[Optimizer], None],
+    ) -> None:
         self._log = log
         self._adopt = adopt
+        self._module_of_leaf = module_of_leaf
+        self._on_optimizer = on_optimizer
         self._names: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
         self._thread = _Thread()
         self._home = self._thread.nodes
         self._in_optimizer = False
         self._user: list[str] = []
-        self.module_of_leaf: Callable[[Tensor], int | None] = lambda leaf: None
-        self.on_optimizer: Callable[[Optimizer], None] = lambda optimizer: None
 
     def name(self, model: nn.Module, root: str) -> None:
         """Name every module in `model`: its path, below `root` if that is not empty."""
@@ -130,7 +141,7 @@ class Place:
         if inside and inside[-1][2] == task:
             module = inside[-1][1]
         elif is_leaf:
-            module = self.module_of_leaf(getattr(node, "variable")) or 0  # noqa: B009
+            module = self._module_of_leaf(getattr(node, "variable")) or 0  # noqa: B009
         else:
             module = 0 if node is None else self._maker().module_of(sequence)
         auto = "recompute" if recording and not by_engine else "backward"
@@ -207,12 +218,12 @@ class Place:
             thread.nodes.made(self._in_backward(task)[0])
 
     def _before_step(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        self.on_optimizer(optimizer)
+        self._on_optimizer(optimizer)
         self._in_optimizer = True
 
     def _after_step(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         self._in_optimizer = False
-        self.on_optimizer(optimizer)
+        self._on_optimizer(optimizer)
 
 
 def _asked_by_engine() -> bool:

@@ -99,6 +99,7 @@ def _mark_phases(axes: Any, spans: Sequence[tuple[str, int, int]], num_ticks: in
         shade = SHADES.get(name.partition("/")[0])
         if shade:
             axes.axvspan(start, end, color=shade, linewidth=0)
+    for name, start, end in _stretches(spans):
         if end - start > 0.07 * num_ticks:
             axes.annotate(
                 name,
@@ -108,6 +109,17 @@ def _mark_phases(axes: Any, spans: Sequence[tuple[str, int, int]], num_ticks: in
                 va="bottom",
                 fontsize=9,
             )
+
+
+def _stretches(spans: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Spans under their names; recomputation is part of the backward pass around it."""
+    found: list[tuple[str, int, int]] = []
+    for name, start, end in spans:
+        whole = name.replace("recompute", "backward", 1) if name.startswith("recompute") else name
+        if found and found[-1][0] == whole:
+            start = found.pop()[1]
+        found.append((whole, start, end))
+    return found
 
 
 def _mark_peak(axes: Any, total: Ticks, scale: float) -> None:

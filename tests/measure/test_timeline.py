@@ -5,7 +5,7 @@ import pytest
 
 from sci_memeff.errors import MissingPackageError
 from sci_memeff.measure import measure
-from sci_memeff.measure.timeline import NUM_COLUMNS, _columns, _largest
+from sci_memeff.measure.timeline import NUM_COLUMNS, _columns, _largest, _stretches
 
 from .chains import Chain, matrix, step
 
@@ -57,3 +57,10 @@ def test_small_layers_are_drawn_together():
     assert len(shown) == 9
     assert (sum(shown.values()) == sum(range(20))).all()
     assert "0" not in _largest({"0": np.zeros(3, int), "1": np.ones(3, int)})
+
+
+def test_recomputation_bears_the_name_of_the_backward_pass():
+    spans = [("forward", 0, 5), ("backward", 5, 6), ("recompute", 6, 8), ("backward", 8, 9)]
+    assert _stretches(spans) == [("forward", 0, 5), ("backward", 5, 9)]
+    nested = [("recompute/a", 0, 2), ("backward/a", 2, 3), ("backward", 3, 4)]
+    assert _stretches(nested) == [("backward/a", 0, 3), ("backward", 3, 4)]
