@@ -11,6 +11,7 @@ from sci_memeff.alphafold.losses import AlphaFoldLoss, LossConfig
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.alphafold.weights import load_weights
 from sci_memeff.data import DataConfig, DataFolder, TrainingData, make_batch
+from sci_memeff.measure import Measured, measure, simulate
 from sci_memeff.training import Preset, fit, preset, train_alphafold
 
 __all__ = [
@@ -19,13 +20,16 @@ __all__ = [
     "DataConfig",
     "DataFolder",
     "LossConfig",
+    "Measured",
     "ModelConfig",
     "Preset",
     "TrainingData",
     "fit",
     "load_weights",
     "make_batch",
+    "measure",
     "model_config",
     "preset",
+    "simulate",
     "train_alphafold",
 ]
