@@ -66,8 +66,12 @@ def predict(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predictions"),
     model: Annotated[
-        str, typer.Option(help="Which network a published file is of: model_1 to model_5_ptm.")
-    ] = "model_1_ptm",
+        str | None,
+        typer.Option(
+            help="Which network a published file is of: model_1 to model_5_ptm (model_1_ptm where "
+            "none is named). A run knows its own."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of the rows drawn from the alignments.", min=0)] = 0,
 ) -> None:

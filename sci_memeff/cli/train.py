@@ -128,7 +128,15 @@ def _settings(name: PresetName | None, config: Path | None, resumed: Path | None
                 mend="leave out --resume to start one there, or correct --out",
             )
         base = read_settings(saved, base)
-    return base if config is None else read_settings(config, base)
+    if config is None:
+        return base
+    settings = read_settings(config, base)
+    if name is not None and settings.name != name:
+        raise BadConfigError(
+            f"--preset is {name}, but {config} has name: {settings.name}",
+            mend="leave out one of the two",
+        )
+    return settings
 
 
 def _end(fitted: Fitted, console: Console) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from sci_memeff.alphafold.config import model_config
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.config import DataConfig
+from sci_memeff.errors import BadConfigError
 from sci_memeff.training.checkpoint import read
 from sci_memeff.training.presets import Preset, preset
 from sci_memeff.training.settings import override
@@ -21,15 +22,20 @@ _FEW_EXTRA_ROWS = {"model_2": 1024, "model_5": 1024}
 
 
 def load_model(
-    weights: Path, published: str, warn: Callable[[str], None]
+    weights: Path, published: str | None, warn: Callable[[str], None]
 ) -> tuple[AlphaFold, DataConfig]:
     """The network in evaluation mode, and the sizes of its features.
 
     A run folder or checkpoint knows its own; a published file is taken as that of the model
-    `published` ("model_1_ptm"), with the features it was trained on. Errors: those of the weights,
-    and BadConfigError for an unknown model.
+    `published` (None: "model_1_ptm"), with the features it was trained on. Errors: those of the
+    weights, and BadConfigError for an unknown model or one that is named beside a run.
     """
     if weights.is_dir():
+        if published is not None:
+            raise BadConfigError(
+                f"{published} was named, but {weights} is a run, which knows its own network",
+                mend="leave out the model, or give a published file of weights",
+            )
         weights = checkpoint_of(weights, warn)
         recorded = read(weights).settings
         known = {
@@ -38,6 +44,7 @@ def load_model(
         settings = override(preset("demo"), known, source=str(weights))
         network, data = settings.model, settings.data
     else:
+        published = published or "model_1_ptm"
         network, data = model_config(published), _published_sizes(published)
     model = AlphaFold(network)
     load_any(model, weights, warn)

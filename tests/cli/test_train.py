@@ -112,3 +112,12 @@ def test_folder_is_chosen_where_none_is_named(tmp_path, data, tiny, monkeypatch)
     result = train("--data", data, "--config", tiny, "--steps", 1)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "runs" / "demo-2" / "summary.json").exists()
+
+
+def test_preset_and_file_of_another_preset(data, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("name: finetuning\n")
+    result = train("--data", data, "--preset", "demo", "--config", settings)
+    assert result.exit_code == 2
+    assert "--preset is demo" in result.stderr
+    assert "leave out one of the two" in result.stderr

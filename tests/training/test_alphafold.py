@@ -149,7 +149,7 @@ def test_predicted_structures_are_written(run):
 
 
 def test_weights_of_a_run_start_another(run, tmp_path):
-    model, data = load_model(run, "model_1_ptm", pytest.fail)
+    model, data = load_model(run, None, pytest.fail)
     assert data.crop_size == 20
     assert not model.training
     other = replace(tiny(1), optimizer=replace(tiny(1).optimizer, learning_rate=1e-12))

@@ -46,3 +46,8 @@ def test_published_networks_see_what_they_were_trained_on(unread, tmp_path, name
 def test_unknown_network(tmp_path):
     with pytest.raises(BadConfigError, match="no published model 'model_6'"):
         load_model(tmp_path / "weights.npz", "model_6", pytest.fail)
+
+
+def test_a_run_knows_its_own_network(tmp_path):
+    with pytest.raises(BadConfigError, match="leave out the model"):
+        load_model(tmp_path, "model_3", pytest.fail)
