@@ -14,10 +14,10 @@ from sci_memeff._types import Walk, whole
 from sci_memeff.alphafold.config import ModelConfig
 from sci_memeff.alphafold.linear import Linear
 
-__all__ = ["ExtraMSAEmbedder", "InputEmbedder", "RecyclingEmbedder", "distance_bins"]
+__all__ = ["ExtraMSAEmbedder", "InputEmbedder", "RecyclingEmbedder", "one_hot_distances"]
 
 
-def distance_bins(
+def one_hot_distances(
     x: Float[Tensor, "*b i 3"], y: Float[Tensor, "*b j 3"], edges: Float[Tensor, " bins"]
 ) -> Float[Tensor, "*b i j bins"]:
     """One-hot bins of the distances from x to y; Å.
@@ -106,7 +106,7 @@ class RecyclingEmbedder(nn.Module):
     def rows(self, z: Tensor, x: Tensor, x_j: Tensor) -> Tensor:
         """The update of some rows i of z."""
         edges = torch.linspace(3.25, 20.75, 15, dtype=x.dtype, device=x.device)
-        bins = distance_bins(x, x_j, edges).to(z.dtype)
+        bins = one_hot_distances(x, x_j, edges).to(z.dtype)
         return self.linear(bins) + self.layer_norm_z(z)
 
 

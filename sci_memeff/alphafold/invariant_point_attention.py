@@ -94,7 +94,7 @@ class InvariantPointAttention(nn.Module):
         Float[Tensor, "*b h j q 3"],
     ]:
         """Keys, values, key points and value points of some residues."""
-        k, v = self._heads(self.linear_kv(s)).chunk(2, dim=-1)
+        k, v = self._heads(self.linear_kv(s)).split(self.c_hidden, dim=-1)
         points = self.linear_kv_points(s, Rigid(rotation, translation)).transpose(-3, -4)
         k_points, v_points = points.tensor_split((self.num_query_points,), dim=-2)
         return k, v, k_points, v_points

@@ -14,7 +14,7 @@ from sci_memeff._types import Iterate, Mask, Walk, in_turn, whole
 from sci_memeff.alphafold.attention import Attention, mask_bias
 from sci_memeff.alphafold.config import ModelConfig
 from sci_memeff.alphafold.dropout import SharedDropout
-from sci_memeff.alphafold.embedders import distance_bins
+from sci_memeff.alphafold.embedders import one_hot_distances
 from sci_memeff.alphafold.geometry import Rigid
 from sci_memeff.alphafold.linear import Linear
 from sci_memeff.alphafold.transition import Transition
@@ -67,7 +67,7 @@ class TemplatePairEmbedder(nn.Module):
         edges = torch.linspace(3.25, 50.75, 39, dtype=beta.dtype, device=beta.device)
         has_frames = (frame_mask[..., :, None] * frame_mask_j[..., None, :])[..., None]
         features = [
-            distance_bins(beta, beta_j, edges),
+            one_hot_distances(beta, beta_j, edges),
             (beta_mask[..., :, None] * beta_mask_j[..., None, :])[..., None],
             letters_j[..., None, :, :].expand(*letters_j.shape[:-2], i, -1, -1),
             letters[..., :, None, :].expand(*letters.shape[:-2], -1, j, -1),

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sci_memeff._ambient import Autocast, GeneratorStates
+from sci_memeff.chunking.ambient import Autocast, GeneratorStates
 from sci_memeff.chunking.parameters import MEND, find_parameters, name_of
 from sci_memeff.chunking.slices import as_tensors, checked_size, cut
 from sci_memeff.chunking.task import Task

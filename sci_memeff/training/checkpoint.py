@@ -25,13 +25,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sci_memeff.errors import BadCheckpointError, SciMemeffError
+from sci_memeff.errors import BadCheckpointError
 from sci_memeff.training.step import Trainer
 
 __all__ = [
     "STATE",
     "Checkpoint",
-    "check_fit",
     "load_averaged",
     "newest_good",
     "read",
@@ -133,8 +132,8 @@ def read(path: Path) -> Checkpoint:
 def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """Put a checkpoint's state into `trainer`; BadCheckpointError lists tensors that do not fit."""
     model, ema, adam = (_load(checkpoint.path / name) for name in FILES)
-    check_fit(model, trainer.model.state_dict(), checkpoint.path / FILES[0])
-    check_fit(ema, trainer.ema.state_dict(), checkpoint.path / FILES[1])
+    _check_fit(model, trainer.model.state_dict(), checkpoint.path / FILES[0])
+    _check_fit(ema, trainer.ema.state_dict(), checkpoint.path / FILES[1])
     trainer.model.load_state_dict(model)
     trainer.ema.load_state_dict(ema)
     _restore_adam(trainer, adam)
@@ -142,14 +141,8 @@ def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     trainer.next_sample = checkpoint.next_sample
 
 
-def check_fit(
-    found: Mapping[str, Tensor],
-    wanted: Mapping[str, Tensor],
-    path: Path,
-    *,
-    error: type[SciMemeffError] = BadCheckpointError,
-) -> None:
-    """Raise `error`, listing them, where tensors are missing, unexpected or of another shape."""
+def _check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
+    """BadCheckpointError, listing them, where tensors are missing, unexpected or misshapen."""
     lines = [f"missing {name}" for name in wanted if name not in found]
     lines += [f"unexpected {name}" for name in found if name not in wanted]
     lines += [
@@ -159,7 +152,7 @@ def check_fit(
     ]
     if lines:
         more = f" and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
-        raise error(
+        raise BadCheckpointError(
             f"{path} is of another model: {'; '.join(lines[:LISTED])}{more}",
             mend="use the model settings in the config.yaml of the run that wrote it",
         )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
-from sci_memeff.alphafold.weights import load_weights
+from sci_memeff.alphafold.weights import copy_into, load_weights
 from sci_memeff.errors import BadWeightsError
-from sci_memeff.training.checkpoint import STATE, check_fit, load_averaged, newest_good
+from sci_memeff.training.checkpoint import STATE, load_averaged, newest_good
 from sci_memeff.training.folder import RunFolder
 
 __all__ = ["checkpoint_of", "load_any"]
@@ -42,6 +42,4 @@ def load_any(model: nn.Module, path: Path, warn: Callable[[str], None]) -> None:
         load_weights(model, path)
         return
     folder = checkpoint_of(path, warn)
-    tensors = load_averaged(folder)
-    check_fit(tensors, model.state_dict(), folder, error=BadWeightsError)
-    model.load_state_dict(tensors)
+    copy_into(model, load_averaged(folder), folder)

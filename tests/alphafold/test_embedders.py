@@ -9,7 +9,7 @@ from sci_memeff.alphafold.embedders import (
     ExtraMSAEmbedder,
     InputEmbedder,
     RecyclingEmbedder,
-    distance_bins,
+    one_hot_distances,
 )
 
 from .networks import SMALL, redrawn
@@ -29,7 +29,7 @@ def test_distance_bins():
     edges = torch.tensor([2.0, 4.0, 6.0])
     x = torch.tensor([[0.0, 0, 0]])
     y = torch.tensor([[1.0, 0, 0], [3.0, 0, 0], [0.0, 5, 0], [0, 0, 100.0], [4.0, 0, 0]])
-    assert distance_bins(x, y, edges)[0].tolist() == [
+    assert one_hot_distances(x, y, edges)[0].tolist() == [
         [0, 0, 0],  # below the first edge
         [1, 0, 0],
         [0, 1, 0],

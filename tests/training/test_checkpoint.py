@@ -174,7 +174,7 @@ def test_weights_that_are_not_there_or_do_not_fit_are_refused(tmp_path):
     with pytest.raises(BadWeightsError, match=r"(?s)without checkpoints.*OpenFold .pt"):
         load_any(TinyModel(), tmp_path, pytest.fail)
     checkpoint.write(tmp_path / "checkpoints", trainer(), {}, keep=2)
-    with pytest.raises(BadWeightsError, match=r"(?s)of another model.*config.yaml"):
+    with pytest.raises(BadWeightsError, match=r"(?s)does not fit the model.*config.yaml"):
         load_any(TinyModel(9), tmp_path, pytest.fail)
     (tmp_path / "weights.zip").touch()
     with pytest.raises(BadWeightsError, match="ending"):

@@ -7,10 +7,11 @@ from pathlib import Path
 from torch import nn
 
 from sci_memeff.alphafold.weights.deepmind import load_deepmind
+from sci_memeff.alphafold.weights.fit import copy_into
 from sci_memeff.alphafold.weights.openfold import load_openfold, save_openfold
 from sci_memeff.errors import BadWeightsError
 
-__all__ = ["load_deepmind", "load_openfold", "load_weights", "save_openfold"]
+__all__ = ["copy_into", "load_deepmind", "load_openfold", "load_weights", "save_openfold"]
 
 _LOADERS = {
     ".npz": load_deepmind,

@@ -59,7 +59,10 @@ def _mend(own: Collection[str], weights: Collection[str], unexpected: list[str])
         return "these are a multimer's weights, another network; give those of a monomer"
     templates, ptm = _sees_templates(weights), _has_ptm(weights)
     if (templates, ptm) == (_sees_templates(own), _has_ptm(own)):
-        return "build the model with the ModelConfig that the weights were trained with"
+        return (
+            "build the model with the ModelConfig that the weights were trained with; a run's is "
+            "in its config.yaml"
+        )
     name = f"model_{1 if templates else 3}{'_ptm' if ptm else ''}"
     seen = "with templates" if templates else "without templates"
     head = "with the PAE head" if ptm else "without the PAE head"

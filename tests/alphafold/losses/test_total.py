@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map
 from sci_memeff.alphafold.losses import AlphaFoldLoss, LossConfig
 from sci_memeff.errors import BadConfigError
 
-from .slices import Slices
+from ..slices import Slices
 from .structures import example
 
 EVERY_TERM = LossConfig.finetuning().with_ptm()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sci_memeff._ambient import Autocast, GeneratorStates
+from sci_memeff.chunking.ambient import Autocast, GeneratorStates
 
 CPU = [torch.ones(1)]
 
