@@ -3,7 +3,8 @@
     checkpoints/step-00000500/
         model.safetensors       the weights
         averaged.safetensors    the averaged weights, those that are scored and used
-        adam.safetensors        Adam's two moments and step counts, by parameter name
+        adam.safetensors        Adam's two moments and step counts, by parameter name; of
+                                parameters in half precision the float32 weights too
         state.json              step, next sample, seed, settings, and a digest of each file
 
 The folder is written under another name and renamed when all of it is on disk, so a run that is
@@ -21,11 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sci_memeff.errors import BadCheckpointError
+from sci_memeff.training.states import AVERAGE, STEP, state_names
 from sci_memeff.training.step import Trainer
 
 __all__ = [
@@ -38,7 +41,7 @@ __all__ = [
     "write",
 ]
 
-FORMAT = 1
+FORMAT = 2
 STATE = "state.json"
 FILES = ("model.safetensors", "averaged.safetensors", "adam.safetensors")
 PREFIX = "step-"
@@ -131,12 +134,13 @@ def read(path: Path) -> Checkpoint:
 
 def restore(checkpoint: Checkpoint, trainer: Trainer) -> None:
     """Put a checkpoint's state into `trainer`; BadCheckpointError lists tensors that do not fit."""
-    model, ema, adam = (_load(checkpoint.path / name) for name in FILES)
-    _check_fit(model, trainer.model.state_dict(), checkpoint.path / FILES[0])
-    _check_fit(ema, trainer.ema.state_dict(), checkpoint.path / FILES[1])
+    model, averages, adam = (_load(checkpoint.path / name) for name in FILES)
+    weights = trainer.model.state_dict()
+    _check_fit(model, weights, checkpoint.path / FILES[0])
+    _check_fit(averages, weights, checkpoint.path / FILES[1])
+    _check_fit(adam, _states_of(adam, trainer), checkpoint.path / FILES[2])
     trainer.model.load_state_dict(model)
-    trainer.ema.load_state_dict(ema)
-    _restore_adam(trainer, adam)
+    _restore_states(trainer, averages, adam)
     trainer.step = checkpoint.step
     trainer.next_sample = checkpoint.next_sample
 
@@ -160,12 +164,7 @@ def _check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: 
 
 def load_averaged(path: Path) -> dict[str, Tensor]:
     """The averaged weights of one checkpoint, under the model's own names."""
-    tensors = _load(read(path).path / FILES[1])
-    return {
-        name.removeprefix("module."): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("module.")
-    }
+    return _load(read(path).path / FILES[1])
 
 
 def _is_whole(path: Path) -> bool:
@@ -183,26 +182,43 @@ def _found(folder: Path) -> list[Path]:
 
 def _tensors(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """The tensors of each of FILES."""
+    optimizer, model = trainer.optimizer, trainer.model.state_dict()
+    parameters = dict(trainer.model.named_parameters())
+    averages = model | {name: optimizer.average(p) for name, p in parameters.items()}
     adam = {
         f"{key}/{name}": value
-        for name, parameter in trainer.model.named_parameters()
-        for key, value in trainer.optimizer.state.get(parameter, {}).items()
+        for name, p in parameters.items()
+        for key, value in optimizer.state.get(p, {}).items()
+        if key != AVERAGE
     }
-    parts = (trainer.model.state_dict(), trainer.ema.state_dict(), adam)
-    model, ema, moments = ({n: t.contiguous() for n, t in part.items()} for part in parts)
-    return model, ema, moments
+    model, averages, adam = (
+        {n: t.contiguous() for n, t in part.items()} for part in (model, averages, adam)
+    )
+    return model, averages, adam
 
 
-def _restore_adam(trainer: Trainer, adam: Mapping[str, Tensor]) -> None:
+def _states_of(adam: Mapping[str, Tensor], trainer: Trainer) -> dict[str, Tensor]:
+    """What `adam` should hold, in tensors of its shapes: some parameters may have no states."""
+    present = {full_name.partition("/")[2] for full_name in adam}
+    return {
+        f"{key}/{name}": torch.empty((), device="meta").expand(() if key == STEP else p.shape)
+        for name, p in trainer.model.named_parameters()
+        if name in present and p.requires_grad
+        for key in state_names(p)
+        if key != AVERAGE
+    }
+
+
+def _restore_states(
+    trainer: Trainer, averages: Mapping[str, Tensor], adam: Mapping[str, Tensor]
+) -> None:
     # torch numbers parameters in their order; a parameter that never had a gradient has no state
-    numbers = {
-        name: k
-        for k, name in enumerate(n for n, p in trainer.model.named_parameters() if p.requires_grad)
-    }
-    state: dict[int, dict[str, Tensor]] = {}
+    names = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
+    states: dict[str, dict[str, Tensor]] = {}
     for full_name, tensor in adam.items():
         key, _, name = full_name.partition("/")
-        state.setdefault(numbers[name], {})[key] = tensor
+        states.setdefault(name, {AVERAGE: averages[name]})[key] = tensor
+    state = {k: states[name] for k, name in enumerate(names) if name in states}
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -200,7 +200,9 @@ class _Run:
     def _evaluated(self) -> Iterator[tuple[ProteinScore, Prediction]]:
         trainer = self.trainer
         for example in self.parts.validation:
-            yield evaluate(trainer.ema.module, trainer.loss, example, trainer.device)
+            with trainer.optimizer.averaged():
+                found = evaluate(trainer.model, trainer.loss, example, trainer.device)
+            yield found
 
     def _report_scores(self, scores: Sequence[ProteinScore]) -> None:
         self.records.scores(self.trainer.step, scores)

@@ -1,6 +1,6 @@
-"""The update: Adam, its schedule, per-sample clipping and averaged weights.
+"""What an update needs beside its states: the schedule, and each sample's clipped gradient.
 
-After AlphaFold 2's Supplement, section 1.11.3. The averaged weights are section 1.11.7's.
+After AlphaFold 2's Supplement, section 1.11.3.
 """
 
 from __future__ import annotations
@@ -9,36 +9,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sci_memeff.training.config import OptimizerConfig
 
-__all__ = ["ClippedMean", "adam", "averaged", "learning_rate", "set_learning_rate"]
-
-
-def adam(model: nn.Module, config: OptimizerConfig) -> torch.optim.Adam:
-    """Adam over every parameter of `model` that needs a gradient.
-
-    Two fp32 tensors per parameter, so 8 bytes each, from the first update on.
-    """
-    return torch.optim.Adam(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        eps=config.eps,
-    )
-
-
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of `model` that follows it as an exponential moving average, in evaluation mode.
-
-    It starts at the initial weights, so the first update already averages (torch's own default
-    would copy there). 4 bytes per fp32 parameter.
-    """
-    copy = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-    copy.n_averaged.fill_(1)
-    copy.requires_grad_(False)
-    return copy.eval()
+__all__ = ["ClippedMean", "learning_rate", "set_learning_rate"]
 
 
 def learning_rate(config: OptimizerConfig, samples: int) -> float:
@@ -61,7 +35,8 @@ class ClippedMean:
     """The mean over a batch of gradients that were each clipped by their global norm.
 
     Clipping every sample, not the batch, keeps one bad example from setting the direction of the
-    update. Needs one more tensor per parameter, and only from the second sample on.
+    update. From the second sample on, a sum is alive beside the gradient: in the parameter's type,
+    in float32 for parameters in half precision.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], clip_norm: float) -> None:
@@ -77,24 +52,22 @@ class ClippedMean:
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = float(nn.utils.get_total_norm(gradients))
-        if norm < float("inf"):  # False for NaN as well
-            if norm > self.clip_norm:
-                _scale(gradients, self.clip_norm / norm)
-            self._sums = [
-                _plus(s, p.grad) for s, p in zip(self._sums, self.parameters, strict=True)
-            ]
-            self.count += 1
-        self._clear()
+        is_finite = norm < float("inf")  # False for NaN as well
+        if is_finite and norm > self.clip_norm:
+            _scale(gradients, self.clip_norm / norm)
+        del gradients  # so that each is freed as soon as it is added
+        for k, p in enumerate(self.parameters):
+            if is_finite:
+                self._sums[k] = _plus(self._sums[k], p.grad)
+            p.grad = None
+        self.count += is_finite
         return norm
 
     def put(self) -> None:
-        """Leave the mean over the samples taken in `.grad`, ready for the optimizer."""
-        for parameter, total in zip(self.parameters, self._sums, strict=True):
-            parameter.grad = None if total is None else total.div_(self.count)
-
-    def _clear(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
+        """Hand the mean over the samples taken to `.grad`, where the optimizer uses it up."""
+        for k, p in enumerate(self.parameters):
+            total, self._sums[k] = self._sums[k], None
+            p.grad = None if total is None else total.div_(self.count).to(p.dtype)
 
 
 def _scale(gradients: Sequence[Tensor], factor: float) -> None:
@@ -105,4 +78,6 @@ def _scale(gradients: Sequence[Tensor], factor: float) -> None:
 def _plus(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
     if total is None or gradient is None:
         return gradient if total is None else total
+    if total.dtype in (torch.bfloat16, torch.float16):
+        total = total.float()  # at the second sample
     return total.add_(gradient)

@@ -19,16 +19,11 @@ from sci_memeff.errors import BadDataError
 from sci_memeff.measure.peak import peak_bytes
 from sci_memeff.training.batch import Batch, last_pass, to_batch
 from sci_memeff.training.config import OptimizerConfig
-from sci_memeff.training.optimizer import (
-    ClippedMean,
-    adam,
-    averaged,
-    learning_rate,
-    set_learning_rate,
-)
+from sci_memeff.training.optimizer import ClippedMean, learning_rate, set_learning_rate
 from sci_memeff.training.randomness import sown
 from sci_memeff.training.reports import SkippedSample, StepReport
 from sci_memeff.training.scores import known_mean, mean_lddt_ca
+from sci_memeff.training.states import AdamWithAverage
 
 __all__ = ["Loss", "Trainer"]
 
@@ -80,8 +75,7 @@ class Trainer:
         self.config = config
         self.seed = seed
         self.device = device
-        self.optimizer = adam(self.model, config)
-        self.ema = averaged(self.model, config.ema_decay)
+        self.optimizer = AdamWithAverage(self.model, config)
         self.step = 0
         self.next_sample = 0
 
@@ -149,8 +143,6 @@ class Trainer:
         gradients.put()
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update_parameters(self.model)
 
 
 def _next_example(

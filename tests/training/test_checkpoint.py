@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from sci_memeff.errors import BadCheckpointError, BadWeightsError
 from sci_memeff.training import checkpoint
@@ -40,11 +41,13 @@ def test_everything_comes_back(tmp_path):
     assert (two.step, two.next_sample) == (one.step, one.next_sample) == (3, 7)
     advance(one, 2)
     advance(two, 2)
-    for name, tensor in one.ema.state_dict().items():
-        assert torch.equal(two.ema.state_dict()[name], tensor), name
-    moments, wanted = two.optimizer.state_dict(), one.optimizer.state_dict()
-    assert moments["state"].keys() == wanted["state"].keys()
-    assert moments["param_groups"] == wanted["param_groups"]
+    found, wanted = two.optimizer.state_dict(), one.optimizer.state_dict()
+    assert found["param_groups"] == wanted["param_groups"]
+    assert found["state"].keys() == wanted["state"].keys()
+    for number, states in wanted["state"].items():
+        assert found["state"][number].keys() == states.keys() >= {"average", "exp_avg_sq"}
+        for name, tensor in states.items():
+            assert torch.equal(found["state"][number][name], tensor), (number, name)
 
 
 def test_checkpoint_holds_no_pickle(tmp_path):
@@ -161,13 +164,46 @@ def test_checkpoint_of_another_model_lists_the_tensors(tmp_path):
     assert torch.equal(wider.model.out.weight, before)
 
 
+def test_states_of_another_kind_are_listed(tmp_path):
+    path = checkpoint.write(tmp_path, trainer(updates=1), {}, keep=2)
+    found = checkpoint.read(path)
+    adam = load_file(path / "adam.safetensors")
+    adam["exp_avg/gone"] = adam.pop("exp_avg/out.weight")
+    adam["step/out.bias"] = torch.zeros(2)
+    save_file(adam, path / "adam.safetensors")
+    with pytest.raises(BadCheckpointError, match="another model") as caught:
+        checkpoint.restore(found, trainer())
+    for part in ("missing exp_avg/out.weight", "unexpected exp_avg/gone", r"step/out.bias is (2,)"):
+        assert part in str(caught.value)
+
+
+def test_half_precision_comes_back_with_its_float32_weights(tmp_path):
+    def of_half() -> Trainer:
+        model = TinyModel().bfloat16()
+        return Trainer(model, loss, settings().optimizer, seed=0, device=CPU)
+
+    one, two = of_half(), of_half()
+    advance(one, 2)
+    checkpoint.restore(checkpoint.read(checkpoint.write(tmp_path, one, {}, keep=1)), two)
+    advance(one, 2)
+    advance(two, 2)
+    for p, other in zip(one.model.parameters(), two.model.parameters(), strict=True):
+        assert p.dtype == torch.bfloat16
+        assert torch.equal(p, other)
+        assert one.optimizer.state[p].keys() == two.optimizer.state[other].keys()
+        for key, value in one.optimizer.state[p].items():
+            assert value.dtype == torch.float32
+            assert torch.equal(two.optimizer.state[other][key], value)
+
+
 def test_weights_load_from_a_run_folder_and_from_a_checkpoint(tmp_path):
     one = trainer(updates=2)
     path = checkpoint.write(tmp_path / "checkpoints", one, {}, keep=2)
     for place in (tmp_path, path.parent, path):
         model = TinyModel()
         load_any(model, place, pytest.fail)
-        assert torch.equal(model.out.weight, one.ema.module.out.weight)
+        assert torch.equal(model.out.weight, one.optimizer.average(one.model.out.weight))
+        assert not torch.equal(model.out.weight, one.model.out.weight)
 
 
 def test_weights_that_are_not_there_or_do_not_fit_are_refused(tmp_path):

@@ -92,10 +92,18 @@ def test_run_learns_and_leaves_everything_a_reader_needs(tmp_path):
 def test_the_averaged_weights_are_scored(tmp_path, monkeypatch):
     seen = []
     evaluate = loop.evaluate
-    monkeypatch.setattr(loop, "evaluate", lambda m, *rest: seen.append(m) or evaluate(m, *rest))
-    fitted = fit(parts(), settings(), tmp_path)
+
+    def noted(model, *rest):
+        seen.append(model.out.weight.clone())
+        return evaluate(model, *rest)
+
+    monkeypatch.setattr(loop, "evaluate", noted)
+    trainer = fit(parts(), settings(), tmp_path).trainer
     assert len(seen) == 3 * 2  # after steps 5, 10 and 12, two proteins each
-    assert all(model is fitted.trainer.ema.module for model in seen)
+    weight = trainer.model.out.weight
+    assert torch.equal(seen[-1], trainer.optimizer.average(weight))
+    assert not torch.equal(seen[-1], weight)  # which is itself again
+    assert all(torch.equal(one, two) for one, two in zip(seen[::2], seen[1::2], strict=True))
 
 
 def test_bad_samples_are_skipped_counted_and_named(whole):
@@ -119,8 +127,12 @@ def test_run_cut_at_any_step_resumes_bit_for_bit(whole, tmp_path, stop_at):
     assert rows(tmp_path, "skipped.csv") == rows(whole, "skipped.csv")
     assert rows(tmp_path, "validation.csv") == rows(whole, "validation.csv")
     same = fit(parts(), settings(), whole, resume=True)
-    ended, wanted = (f.trainer.ema.state_dict() for f in (fitted, same))
-    assert all(torch.equal(ended[name], wanted[name]) for name in wanted)
+    ended, wanted = (f.trainer.optimizer.state_dict()["state"] for f in (fitted, same))
+    assert all(
+        torch.equal(ended[number][key], value)
+        for number, states in wanted.items()
+        for key, value in states.items()
+    )
 
 
 @pytest.mark.parametrize("killed_at", [5, 12])

@@ -1,6 +1,5 @@
-"""The schedule in closed form, clipping against torch's own, and the averaged weights."""
+"""The schedule in closed form, and clipping against torch's own."""
 
-import copy
 import math
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from sci_memeff.training.config import OptimizerConfig
-from sci_memeff.training.optimizer import ClippedMean, adam, averaged, learning_rate
+from sci_memeff.training.optimizer import ClippedMean, learning_rate
 
 
 def test_learning_rate_warms_up_and_decays_once():
@@ -24,15 +23,6 @@ def test_learning_rate_warms_up_and_decays_once():
 def test_learning_rate_without_warm_up_is_whole_at_once():
     config = OptimizerConfig(learning_rate=5e-4, warmup_samples=0)
     assert learning_rate(config, 1) == 5e-4
-
-
-def test_adam_has_the_published_numbers():
-    model = nn.Linear(2, 2)
-    model.bias.requires_grad_(False)
-    optimizer = adam(model, OptimizerConfig())
-    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
-    assert optimizer.param_groups[0]["eps"] == 1e-6
-    assert len(optimizer.param_groups[0]["params"]) == 1
 
 
 def gradients(model: nn.Module, inputs: torch.Tensor) -> list[torch.Tensor]:
@@ -95,18 +85,3 @@ def test_zero_gradient_stays_zero():
     mean.put()
     assert one.grad is not None
     assert one.grad.item() == 0.0
-
-
-def test_average_starts_at_the_first_weights_and_follows():
-    model = nn.Linear(2, 1)
-    start = copy.deepcopy(model)
-    average = averaged(model, 0.9)
-    assert not average.training
-    with torch.no_grad():
-        model.weight += 1.0
-    average.update_parameters(model)
-    torch.testing.assert_close(average.module.weight, start.weight + 0.1)
-    with torch.no_grad():
-        model.weight += 1.0
-    average.update_parameters(model)
-    torch.testing.assert_close(average.module.weight, start.weight + 0.9 * 0.1 + 0.1 * 2.0)

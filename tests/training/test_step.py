@@ -63,12 +63,11 @@ def test_every_sample_draws_its_own_noise_and_the_same_again():
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's numbers are used up
 
 
-def test_the_model_is_in_training_mode_and_its_average_is_not():
+def test_the_model_is_in_training_mode():
     one = trainer()
     one.model.eval()
     advance(one)
     assert one.model.modes == [True] * BATCH
-    assert not one.ema.training
 
 
 def test_the_average_follows_the_weights():
@@ -77,7 +76,7 @@ def test_the_average_follows_the_weights():
     advance(one)
     after = one.model.weight.item()
     assert after < before
-    assert one.ema.module.weight.item() == pytest.approx((before + after) / 2)
+    assert one.optimizer.average(one.model.weight).item() == pytest.approx((before + after) / 2)
 
 
 def test_a_report_is_the_mean_of_the_batch():
