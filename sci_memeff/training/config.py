@@ -11,6 +11,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sci_memeff.errors import BadConfigError
+
 __all__ = ["FREE_SETTINGS", "OptimizerConfig", "RunConfig"]
 
 Count = Annotated[int, Field(ge=0)]
@@ -25,7 +27,16 @@ class OptimizerConfig:
     The learning rate rises linearly to `learning_rate` over `warmup_samples` samples and is
     multiplied by `decay_factor` once, after `decay_after_samples`. `batch_size` samples make one
     update; each sample's gradient is scaled to a global norm of at most `clip_norm` before the
-    mean over the batch is taken. `ema_decay` is the decay, per update, of the averaged weights.
+    mean over the batch is taken; None leaves it as it is. `ema_decay` is the decay, per update,
+    of the averaged weights.
+
+    `release_gradients` updates each parameter inside the backward pass, as soon as its gradient is
+    whole, and lets the gradient go: 4 bytes less per parameter, and the same numbers. It needs one
+    sample per update and no clipping, whose factor is known only when every gradient is. The price:
+    a gradient that is not finite is found when parameters before it in the backward pass have been
+    updated; it and those after it are not, and the step counts as not updated. (A loss that is not
+    finite is found before the backward pass, as ever.) BadConfigError where they do not go
+    together.
     """
 
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
@@ -33,11 +44,21 @@ class OptimizerConfig:
     decay_after_samples: Count = 6_400_000
     decay_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     batch_size: Positive = 128
-    clip_norm: Annotated[float, Field(gt=0.0)] = 0.1
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = 0.1
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     eps: Annotated[float, Field(gt=0.0)] = 1e-6
     ema_decay: Fraction = 0.999
+    release_gradients: bool = False
+
+    def __post_init__(self) -> None:
+        if self.release_gradients and (self.clip_norm is not None or self.batch_size > 1):
+            raise BadConfigError(
+                f"release_gradients with batch_size {self.batch_size} and clip_norm "
+                f"{self.clip_norm}: these need the gradients after the backward pass",
+                mend="set batch_size to 1 and clip_norm to null (None in Python), or leave out "
+                "release_gradients",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sci_memeff.training.config import OptimizerConfig
+from sci_memeff.training.states import HALF, norm_of
 
 __all__ = ["ClippedMean", "learning_rate", "set_learning_rate"]
 
@@ -32,14 +33,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 class ClippedMean:
-    """The mean over a batch of gradients that were each clipped by their global norm.
+    """The mean over a batch of gradients that were each clipped by their global norm, if at all.
 
     Clipping every sample, not the batch, keeps one bad example from setting the direction of the
     update. From the second sample on, a sum is alive beside the gradient: in the parameter's type,
     in float32 for parameters in half precision.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], clip_norm: float) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], clip_norm: float | None) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.clip_norm = clip_norm
         self.count = 0
@@ -51,9 +52,9 @@ class ClippedMean:
         A norm that is not finite is returned and the gradients are dropped.
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = float(nn.utils.get_total_norm(gradients))
+        norm = float(nn.utils.get_total_norm([_exact(gradient) for gradient in gradients]))
         is_finite = norm < float("inf")  # False for NaN as well
-        if is_finite and norm > self.clip_norm:
+        if is_finite and self.clip_norm is not None and norm > self.clip_norm:
             _scale(gradients, self.clip_norm / norm)
         del gradients  # so that each is freed as soon as it is added
         for k, p in enumerate(self.parameters):
@@ -70,6 +71,11 @@ class ClippedMean:
             p.grad = None if total is None else total.div_(self.count).to(p.dtype)
 
 
+def _exact(gradient: Tensor) -> Tensor:
+    """Something of the gradient's norm: torch rounds that of half precision to half precision."""
+    return norm_of(gradient) if gradient.dtype in HALF else gradient
+
+
 def _scale(gradients: Sequence[Tensor], factor: float) -> None:
     for gradient in gradients:
         gradient.mul_(factor)
@@ -78,6 +84,6 @@ def _scale(gradients: Sequence[Tensor], factor: float) -> None:
 def _plus(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
     if total is None or gradient is None:
         return gradient if total is None else total
-    if total.dtype in (torch.bfloat16, torch.float16):
+    if total.dtype in HALF:
         total = total.float()  # at the second sample
     return total.add_(gradient)

@@ -6,11 +6,14 @@ Bytes per parameter, at rest and, in the last column, at the end of a backward p
     fp32           4             8         4        -        16          4       20
     bf16           2             8         4        4        18          2       20
 
+With `release_gradients` it is never more than at rest, but for one parameter's gradient or few.
+
 After AlphaFold 2's Supplement, sections 1.11.3 (Adam) and 1.11.7 (averaged weights).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +25,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sci_memeff.training.config import OptimizerConfig
 
-__all__ = ["AVERAGE", "STEP", "AdamWithAverage", "state_names"]
+__all__ = ["AVERAGE", "HALF", "STEP", "AdamWithAverage", "norm_of", "state_names"]
 
 STEP, FIRST, SECOND, AVERAGE, MASTER = "step", "exp_avg", "exp_avg_sq", "average", "master"
 
@@ -42,6 +45,10 @@ class AdamWithAverage(torch.optim.Optimizer):
     `state[parameter]` is empty before the parameter's first gradient, and its average is then the
     parameter itself. Afterwards it holds `step`, `exp_avg` and `exp_avg_sq`, as torch's Adam has
     them, `average`, and `master` where there is one.
+
+    With `config.release_gradients`, every parameter is updated inside the backward pass, once,
+    when its gradient is whole; `step` then does what is left. Not for data parallelism, which
+    means gradients after that.
     """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
@@ -53,6 +60,11 @@ class AdamWithAverage(torch.optim.Optimizer):
             "fused": True,  # tells torch where `step` belongs when states are loaded
         }
         super().__init__([p for p in model.parameters() if p.requires_grad], defaults)
+        self._in_backward: set[nn.Parameter] = set()  # updated there, since the last `step`
+        self._squares: dict[torch.device, Tensor] = {}
+        if config.release_gradients:
+            for p in self.param_groups[0]["params"]:
+                p.register_post_accumulate_grad_hook(self._release)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -65,9 +77,16 @@ class AdamWithAverage(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for bucket in _buckets(group["params"]):
+            for bucket in _buckets([p for p in group["params"] if p not in self._in_backward]):
                 self._update(bucket, group)
+        self._in_backward.clear()
         return loss
+
+    def released_norm(self) -> float:
+        """The global norm of the gradients released since it was asked for; it waits for them."""
+        squares = [float(square) for square in self._squares.values()]
+        self._squares.clear()
+        return math.sqrt(sum(squares))
 
     def average(self, parameter: nn.Parameter) -> Tensor:
         """The averaged weights that belong to `parameter`; not a copy."""
@@ -98,18 +117,37 @@ class AdamWithAverage(torch.optim.Optimizer):
             if number in state_dict["state"]:  # where torch would round to the parameter's type
                 self.state[p] = _laid_out_as(p, state_dict["state"][number])
 
-    def _update(self, parameters: Sequence[nn.Parameter], group: Mapping[str, Any]) -> None:
-        """The whole update of one bucket."""
+    @torch.no_grad()
+    def _release(self, p: nn.Parameter) -> None:
+        """Update one parameter inside the backward pass, unless a gradient was not finite so far.
+
+        Whether it was stays on the device: to ask would hold up the backward pass.
+        """
+        assert p.grad is not None
+        square = self._squares.get(p.device, 0) + norm_of(p.grad).square()
+        self._squares[p.device] = square
+        self._in_backward.add(p)
+        self._update([p], self.param_groups[0], refused=(~square.isfinite()).float())
+
+    def _update(
+        self,
+        parameters: Sequence[nn.Parameter],
+        group: Mapping[str, Any],
+        refused: Tensor | None = None,
+    ) -> None:
+        """The whole update of one bucket; where `refused` is 1, of the averages alone."""
         given = [p for p in parameters if p.grad is not None]
         if given:
-            self._adam(given, group)
+            self._adam(given, group, refused)
         states = [(p, self.state[p]) for p in parameters if p in self.state]
         if states:
             averages = [state[AVERAGE] for _, state in states]
             weights = [state.get(MASTER, p) for p, state in states]
             get_ema_multi_avg_fn(group["ema_decay"])(averages, weights, 0)  # counts nothing
 
-    def _adam(self, parameters: Sequence[nn.Parameter], group: Mapping[str, Any]) -> None:
+    def _adam(
+        self, parameters: Sequence[nn.Parameter], group: Mapping[str, Any], refused: Tensor | None
+    ) -> None:
         """Adam's step for parameters that have a gradient, which is let go."""
         states = [self._state_of(p) for p in parameters]
         weights = [state.get(MASTER, p) for p, state in zip(parameters, states, strict=True)]
@@ -122,6 +160,7 @@ class AdamWithAverage(torch.optim.Optimizer):
             [],
             [state[STEP] for state in states],
             fused=True,
+            found_inf=refused,
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
@@ -155,6 +194,12 @@ def state_names(p: nn.Parameter) -> tuple[str, ...]:
     """What `AdamWithAverage.state` holds of a parameter after its first gradient."""
     names = (STEP, FIRST, SECOND, AVERAGE)
     return (*names, MASTER) if p.dtype in HALF else names
+
+
+def norm_of(gradient: Tensor) -> Tensor:
+    """Its Euclidean norm, of half precision in float32."""
+    dtype = torch.float32 if gradient.dtype in HALF else None
+    return torch.linalg.vector_norm(gradient, dtype=dtype)
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:

@@ -85,10 +85,13 @@ class Trainer:
         """Take samples from `stream` (at `next_sample`) for one update, and make it.
 
         None where `stop` became true between two samples: the step is as if it had not begun. An
-        update with a loss or a gradient that is not finite is not made, and the report says so.
+        update with a loss or a gradient that is not finite is not made, and the report says so;
+        with `release_gradients` it is made in part where a gradient is (see `OptimizerConfig`).
         """
         began = time.perf_counter()
         gradients = ClippedMean(self.model.parameters(), self.config.clip_norm)
+        rate = learning_rate(self.config, (self.step + 1) * self.config.batch_size)
+        set_learning_rate(self.optimizer, rate)  # for updates inside the backward pass too
         done: list[_Sample] = []
         skipped: list[SkippedSample] = []
         next_sample = self.next_sample
@@ -101,9 +104,9 @@ class Trainer:
         self.step += 1
         self.next_sample = next_sample
         problem = "; ".join(sample.problem for sample in done if sample.problem)
-        rate = learning_rate(self.config, self.step * self.config.batch_size)
         if not problem:
-            self._update(gradients, rate)
+            gradients.put()
+            self.optimizer.step()
         return StepReport(
             step=self.step,
             next_sample=next_sample,
@@ -130,7 +133,8 @@ class Trainer:
             norm = math.nan
             if math.isfinite(loss.item()):
                 loss.backward()
-                norm = gradients.take()
+                released = self.config.release_gradients
+                norm = self.optimizer.released_norm() if released else gradients.take()
         return _Sample(
             name=example.name,
             loss=loss.item(),
@@ -138,11 +142,6 @@ class Trainer:
             terms={name: float(term.detach()) for name, term in terms.items()},
             gradient_norm=norm,
         )
-
-    def _update(self, gradients: ClippedMean, rate: float) -> None:
-        gradients.put()
-        set_learning_rate(self.optimizer, rate)
-        self.optimizer.step()
 
 
 def _next_example(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from sci_memeff.errors import BadConfigError
 from sci_memeff.training.config import OptimizerConfig
 from sci_memeff.training.optimizer import ClippedMean, learning_rate
 
@@ -31,7 +32,7 @@ def gradients(model: nn.Module, inputs: torch.Tensor) -> list[torch.Tensor]:
     return [parameter.grad.clone() for parameter in model.parameters()]
 
 
-@pytest.mark.parametrize("clip_norm", [0.1, 1e9])
+@pytest.mark.parametrize("clip_norm", [0.1, 1e9, None])
 def test_each_sample_is_clipped_before_the_mean(clip_norm):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
@@ -43,7 +44,7 @@ def test_each_sample_is_clipped_before_the_mean(clip_norm):
         norm = math.sqrt(sum(float(g.square().sum()) for g in found))
         norms.append(norm)
         for total, gradient in zip(wanted, found, strict=True):
-            total += gradient * min(1.0, clip_norm / norm) / 3
+            total += gradient * min(1.0, (clip_norm or norm) / norm) / 3
     model.zero_grad()
     mean = ClippedMean(model.parameters(), clip_norm)
     for sample, norm in zip(inputs, norms, strict=True):
@@ -85,3 +86,30 @@ def test_zero_gradient_stays_zero():
     mean.put()
     assert one.grad is not None
     assert one.grad.item() == 0.0
+
+
+@pytest.mark.parametrize("samples", [1, 2, 50])
+def test_half_precision_is_summed_in_float32_and_measured_so(samples):
+    torch.manual_seed(0)
+    one = nn.Parameter(torch.zeros(1000, dtype=torch.bfloat16))
+    mean = ClippedMean([one], 1e9)
+    wanted = torch.zeros(1000)
+    for _ in range(samples):
+        gradient = torch.randn(1000).bfloat16()
+        wanted += gradient.float()
+        one.grad = gradient.clone()
+        assert mean.take() == pytest.approx(float(gradient.float().norm()), rel=1e-6)
+        assert one.grad is None
+    mean.put()
+    assert one.grad is not None
+    assert torch.equal(one.grad, (wanted / samples).bfloat16())
+
+
+def test_gradients_that_are_released_cannot_be_clipped_or_added_up():
+    fine = {"release_gradients": True, "clip_norm": None, "batch_size": 1}
+    assert OptimizerConfig(**fine).release_gradients
+    for wrong in ({"clip_norm": 0.1}, {"batch_size": 2}):
+        with pytest.raises(
+            BadConfigError, match=r"(?s)release_gradients with .*set batch_size to 1 and clip_norm"
+        ):
+            OptimizerConfig(**fine | wrong)

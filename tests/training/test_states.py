@@ -1,6 +1,8 @@
 """Adam with its average against torch's Adam and torch's average, and its bytes."""
 
 import copy
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,9 +10,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import sci_memeff
+from sci_memeff.alphafold.model import AlphaFold
+from sci_memeff.checkpointing import in_segments
+from sci_memeff.chunking import in_slices
 from sci_memeff.training import states
 from sci_memeff.training.config import OptimizerConfig
 from sci_memeff.training.states import AdamWithAverage
+from tests.alphafold.networks import SMALL, random_batch, redrawn
 
 CONFIG = OptimizerConfig(learning_rate=1e-2, ema_decay=0.9)
 
@@ -235,6 +241,100 @@ def test_averages_of_half_precision_are_rounded_for_evaluation():
     assert average.dtype == torch.float32
 
 
+# gradients that are released inside the backward pass
+
+RELEASED = OptimizerConfig(
+    learning_rate=1e-2, ema_decay=0.9, clip_norm=None, batch_size=1, release_gradients=True
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_released_gradients_give_the_same_bits(dtype):
+    held, released = net(dtype), net(dtype)
+    ours, other = AdamWithAverage(held, CONFIG), AdamWithAverage(released, RELEASED)
+    for update in range(6):
+        for model, optimizer in ((held, ours), (released, other)):
+            model.two.requires_grad_(update % 3 != 1)
+            before = {n: p.detach().clone() for n, p in model.named_parameters()}
+            backward(model, update)
+            if model is released:
+                assert all(p.grad is None for p in model.parameters())
+                assert not torch.equal(model.one.weight, before["one.weight"])
+            optimizer.step()
+    for p, q in zip(held.parameters(), released.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert torch.equal(ours.average(p), other.average(q))
+        assert ours.state.get(p, {}).keys() == other.state.get(q, {}).keys()
+        for key, value in ours.state.get(p, {}).items():
+            assert torch.equal(value, other.state[q][key])
+    assert other.state[released.two.weight]["step"] == 4
+    assert other.state[released.one.weight]["step"] == 6
+
+
+def test_the_norm_of_released_gradients():
+    held, released = net(), net()
+    optimizer = AdamWithAverage(released, RELEASED)
+    for update in range(2):
+        backward(held, update)
+        norm = nn.utils.get_total_norm([p.grad for p in held.parameters() if p.grad is not None])
+        backward(released, update)
+        assert optimizer.released_norm() == pytest.approx(float(norm), rel=1e-6)
+        assert optimizer.released_norm() == 0.0  # it is told once
+        held.zero_grad()
+        released.load_state_dict(held.state_dict())
+
+
+def test_what_comes_after_a_gradient_that_is_not_finite_is_not_updated():
+    torch.manual_seed(0)
+    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(4)])
+    optimizer = AdamWithAverage(model, RELEASED)
+    model(torch.randn(2, 4)).sum().backward()
+    optimizer.step()
+    before = [p.detach().clone() for p in model.parameters()]
+    counts = [float(optimizer.state[p]["step"]) for p in model.parameters()]
+    spoil = model[2].register_full_backward_hook(lambda *_: (torch.full((2, 4), float("nan")),))
+    model(torch.randn(2, 4)).sum().backward()
+    spoil.remove()
+    assert not math.isfinite(optimizer.released_norm())
+    changed = [not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True)]
+    assert changed == [False] * 4 + [True] * 4  # weight and bias of four layers
+    grown = [float(optimizer.state[p]["step"]) for p in model.parameters()]
+    assert [new - old for new, old in zip(grown, counts, strict=True)] == [0] * 4 + [1] * 4
+    assert all(p.grad is None for p in model.parameters())
+    model(torch.randn(2, 4)).sum().backward()  # and the next update is one again
+    optimizer.step()
+    assert math.isfinite(optimizer.released_norm())
+    for p, old in zip(model.parameters(), before, strict=True):
+        assert p.isfinite().all()
+        assert all(value.isfinite().all() for value in optimizer.state[p].values())
+        assert not torch.equal(p, old)
+
+
+@pytest.mark.parametrize("policy", ["plain", "segments", "segments and walks"])
+def test_shared_and_recomputed_parameters_are_updated_once(policy):
+    """AlphaFold: iterations that share weights, recycling, dropout, recomputation in two levels."""
+    shape = replace(SMALL, num_evoformer_blocks=3, num_extra_msa_blocks=2)
+    batch = random_batch(2, 7, passes=2)
+    results = []
+    for config in (CONFIG, RELEASED):
+        model = redrawn(AlphaFold(shape)).train()
+        for part in model.modules():
+            if policy != "plain" and hasattr(part, "iterate"):
+                part.iterate = in_segments(2, inner=in_segments(1))
+            if policy == "segments and walks" and hasattr(part, "walk"):
+                part.walk = in_slices(3)
+        optimizer = AdamWithAverage(model, config)
+        for update in (1, 2):
+            torch.manual_seed(update)
+            out = model(batch)
+            out |= {f"sm.{name}": x for name, x in out.pop("sm").items()}
+            sum(x.square().mean() for x in out.values() if x.requires_grad).backward()
+            optimizer.step()
+            assert all(optimizer.state[p]["step"] == update for p in model.parameters())
+        results.append([x for p in model.parameters() for x in (p, optimizer.average(p))])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
 # bytes
 
 
@@ -283,3 +383,29 @@ def test_bytes_per_parameter(monkeypatch, dtype, at_rest, in_all, bucket, real):
     left = sum(v.nbytes for s in made[0].state.values() for v in s.values())
     assert left == (at_rest - element) * num + counters
     assert all(p.grad is None for p in made[0].param_groups[0]["params"])
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_bytes_of_released_gradients(real):
+    """Two parameters' gradients at a time, of 64."""
+    model = stack()
+    num = sum(p.numel() for p in model.parameters())
+    counters = 4 * len(list(model.parameters()))
+    largest = 4 * 64 * 64
+    x = torch.randn(1, 64)
+    if real:
+        optimizer = AdamWithAverage(model, RELEASED)
+        with sci_memeff.measure(model) as measured:
+            for _ in range(3):
+                loss_of(model, x).backward()
+                optimizer.step()
+    else:
+        measured = sci_memeff.simulate(
+            model, loss_of, x, optimizer=lambda m: AdamWithAverage(m, RELEASED), updates=3
+        )
+    kinds = measured.by_kind
+    assert kinds["optimizer"].highest == 12 * num + counters
+    assert kinds["gradients"].highest <= 2 * largest
+    activations = 100 * x.nbytes
+    assert activations < 2 * largest  # so that it hides no gradient
+    assert 16 * num <= measured.peak <= 16 * num + counters + 2 * largest + activations

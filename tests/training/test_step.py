@@ -97,3 +97,48 @@ def test_a_step_that_is_stopped_has_not_begun():
     assert one.advance(stream, lambda: next(answers)) is None
     assert (one.step, one.next_sample, one.model.weight.item()) == (0, 0, 1.0)
     assert one.model.weight.grad is None
+
+
+ONE = {"batch_size": 1, "clip_norm": None}
+
+
+def test_released_gradients_make_the_same_run():
+    held, released = trainer(**ONE), trainer(**ONE, release_gradients=True)
+    for one, other in zip(advance(held, 5), advance(released, 5), strict=True):
+        assert (one.loss, one.learning_rate, one.updated) == (
+            other.loss,
+            other.learning_rate,
+            other.updated,
+        )
+        assert one.gradient_norm == pytest.approx(other.gradient_norm)
+        assert one.gradient_norm > 0
+    weights = [one.model.weight for one in (held, released)]
+    assert torch.equal(*weights)
+    averages = [one.optimizer.average(one.model.weight) for one in (held, released)]
+    assert torch.equal(*averages)
+
+
+@pytest.mark.parametrize("release", [False, True])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_is_not_learnt_from(release, where):
+    one = trainer(**ONE, release_gradients=release)
+    advance(one)
+    before = one.model.weight.item(), one.optimizer.state_dict()["state"][0]["exp_avg"].item()
+    bad = float("nan")
+
+    def broken(outputs, features):
+        value = outputs["value"] * (bad if where == "loss" else 1.0)
+        if where == "gradient":
+            value.register_hook(lambda gradient: gradient * bad)
+        return value, {"value": value}
+
+    one.loss = broken
+    (report,) = advance(one)
+    assert not report.updated
+    assert report.problem.startswith(f"walk_1: the {'loss' if where == 'loss' else 'gradient'}")
+    after = one.model.weight.item(), one.optimizer.state_dict()["state"][0]["exp_avg"].item()
+    assert after == before
+    one.loss = loss
+    (report,) = advance(one)
+    assert report.updated
+    assert one.model.weight.item() < before[0]
