@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sci_memeff.chunking import walk
+
 
 class Mixed(nn.Module):
     """Rows and shared operands of every kind, outputs of other widths, parameters unused."""
@@ -73,6 +75,33 @@ def double(module: nn.Module, seed: int = 0) -> Any:
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=g, dtype=torch.float64))
     return module
+
+
+def mixed(module: Mixed, inputs: Inputs, size: int):
+    return walk(
+        module.rows,
+        rows=inputs.rows,
+        shared=inputs.shared,
+        in_dims=Mixed.IN_DIMS,
+        out_dims=Mixed.OUT_DIMS,
+        size=size,
+    )
+
+
+def single(module: Single, x: Tensor, y: Tensor, size: int) -> Tensor:
+    return walk(module, rows=(x,), shared=(y,), in_dims=-2, out_dims=-2, size=size)
+
+
+def two(length: int = 5, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(3)
+    return tuple(
+        torch.randn(*shape, generator=g, dtype=dtype).requires_grad_()
+        for shape in ((2, length, 4), (2, 3, 6))
+    )
+
+
+def plus(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    return x * y + z.sum()
 
 
 def as_tuple(found: Any) -> tuple[Tensor, ...]:
