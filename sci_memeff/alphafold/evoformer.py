@@ -10,7 +10,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sci_memeff._types import Iterate, Mask, in_turn
+from sci_memeff._types import Iterate, Mask, Walk, in_turn, whole
 from sci_memeff.alphafold.config import ModelConfig
 from sci_memeff.alphafold.dropout import SharedDropout
 from sci_memeff.alphafold.linear import Linear
@@ -55,7 +55,12 @@ class PairStack(nn.Module):
 
 
 class EvoformerBlock(nn.Module):
-    """One block of the Evoformer (Algorithm 6) or of the narrow extra-MSA stack (Algorithm 18)."""
+    """One block of the Evoformer (Algorithm 6) or of the narrow extra-MSA stack (Algorithm 18).
+
+    Column attention and the MSA transition are independent by residue, together as well.
+    """
+
+    walk: Walk
 
     def __init__(self, config: ModelConfig, stack: Literal["evoformer", "extra_msa"]) -> None:
         super().__init__()
@@ -71,6 +76,7 @@ class EvoformerBlock(nn.Module):
         self.outer_product_mean = OuterProductMean(c_m, config.c_z, config.c_hidden_opm)
         self.pair_stack = PairStack(config)
         self.dropout_row = SharedDropout(config.msa_dropout, dim=-3)
+        self.walk = whole
 
     def forward(
         self,
@@ -81,10 +87,14 @@ class EvoformerBlock(nn.Module):
     ) -> tuple[Float[Tensor, "*b s i c_m"], Float[Tensor, "*b i i c_z"]]:
         """The new m and z."""
         m = m + self.dropout_row(self.msa_att_row(m, z, msa_mask))
-        m = m + self.msa_att_col(m, msa_mask)
-        m = m + self.msa_transition(m)
+        m = self.walk(self.columns, rows=(m, msa_mask), in_dims=(-2, -1), out_dims=-2)
         z = z + self.outer_product_mean(m, msa_mask)
         return m, self.pair_stack(z, pair_mask)
+
+    def columns(self, m: Tensor, mask: Tensor) -> Tensor:
+        """The new m of some residues, after column attention and transition."""
+        m = m + self.msa_att_col(m, mask)
+        return m + self.msa_transition(m)
 
 
 class EvoformerStack(nn.Module):

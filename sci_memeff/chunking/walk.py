@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from sci_memeff.chunking.ambient import Autocast, GeneratorStates
+from sci_memeff.chunking.kept import keep, kept
 from sci_memeff.chunking.parameters import MEND, find_parameters, name_of
+from sci_memeff.chunking.recipe import Made, note_recipe, recipe_of
 from sci_memeff.chunking.slices import as_tensors, checked_size, cut
 from sci_memeff.chunking.task import Task
 from sci_memeff.errors import BadWalkError, SecondDerivativeError
@@ -26,9 +28,9 @@ from sci_memeff.errors import BadWalkError, SecondDerivativeError
 __all__ = ["InSlices", "in_slices", "walk"]
 
 
-def in_slices(size: int) -> InSlices:
+def in_slices(size: int, *, recompute_shared: bool = False) -> InSlices:
     """A walk that takes `size` rows at a time, for a module's seam; see `walk`."""
-    return InSlices(size)
+    return InSlices(size, recompute_shared)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class InSlices:
     """What `in_slices` returns: a `Walk` that two runs can compare and a file can keep."""
 
     size: int
+    recompute_shared: bool = False
 
     def __post_init__(self) -> None:
         checked_size(self.size)
@@ -51,7 +54,13 @@ class InSlices:
     ) -> Any:
         """Evaluate, as `walk` does."""
         return walk(
-            fn, rows=rows, shared=shared, in_dims=in_dims, out_dims=out_dims, size=self.size
+            fn,
+            rows=rows,
+            shared=shared,
+            in_dims=in_dims,
+            out_dims=out_dims,
+            size=self.size,
+            recompute_shared=self.recompute_shared,
         )
 
 
@@ -63,6 +72,7 @@ def walk(
     in_dims: int | Sequence[int],
     out_dims: int | Sequence[int],
     size: int,
+    recompute_shared: bool = False,
 ) -> Any:
     """`fn(*rows, *shared)`, evaluated `size` rows at a time and recomputed so for its gradients.
 
@@ -74,6 +84,10 @@ def walk(
     recomputed, and others for every slice. Gradients of shared operands and of parameters are
     added up in the order of the slices, those of half-precision ones in float32.
 
+    With `recompute_shared`, a shared operand that came from a walk with `recompute_shared` itself,
+    unchanged, is not kept but walked again in the backward pass, once more than otherwise; so are
+    its own inputs then kept, which often are the rows.
+
     Returns a tensor or a tuple, as `fn` does. BadWalkError where the arguments do not fit
     together, or where `fn` writes to them or reads something else that requires a gradient (found
     in the backward pass at the latest); BadConfigError for a size below 1; SecondDerivativeError
@@ -84,7 +98,13 @@ def walk(
     task = Task(fn, cut(rows, in_dims, size), out_dims, len(shared), places)
     tensors = (*rows, *shared, *parameters)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return _Walked.apply(task, *tensors)
+        made: list[Made | None] = [None] * len(tensors)
+        if recompute_shared:
+            made[len(rows) : len(rows) + len(shared)] = map(recipe_of, shared)
+        found = _Walked.apply(task, made, *tensors)
+        if recompute_shared:
+            note_recipe(as_tensors(found), tensors)
+        return found
     found = task.evaluate(tensors).result()
     if torch.is_grad_enabled() and any(output.requires_grad for output in as_tensors(found)):
         raise BadWalkError(
@@ -98,7 +118,7 @@ class _Walked(torch.autograd.Function):
     """`Task.evaluate`, and in the backward pass `Task.differentiate`."""
 
     @staticmethod
-    def forward(ctx: Any, task: Task, *tensors: Tensor) -> Any:
+    def forward(ctx: Any, task: Task, made: Sequence[Made | None], *tensors: Tensor) -> Any:
         ctx.set_materialize_grads(False)
         ctx.task = task
         ctx.autocast = Autocast.now(tensors)
@@ -112,7 +132,7 @@ class _Walked(torch.autograd.Function):
             )
         ctx.states = states.if_drawn()
         ctx.out_dims = joined.dims
-        _keep(ctx, tensors, len(tensors) - len(task.places.slots))
+        keep(ctx, tensors, len(tensors) - len(task.places.slots), made)
         result = joined.result(apart_from=tensors)
         ctx.mark_non_differentiable(*(x for x in as_tensors(result) if not _has_gradient(x)))
         return result
@@ -126,43 +146,16 @@ class _Walked(torch.autograd.Function):
                 mend="leave out create_graph=True, or give the modules that are differentiated "
                 "twice their default walk again",
             )
-        task, tensors = ctx.task, _kept(ctx)
+        task, tensors = ctx.task, kept(ctx)
         gathered = [
             task.gradient_of(i, x) if needed else None
-            for i, (x, needed) in enumerate(zip(tensors, ctx.needs_input_grad[1:], strict=True))
+            for i, (x, needed) in enumerate(zip(tensors, ctx.needs_input_grad[2:], strict=True))
         ]
         drawn = ctx.states.again() if ctx.states else nullcontext()
         with drawn, ctx.autocast.again(), torch.enable_grad():
             task.differentiate(tensors, ctx.out_dims, grad_outputs, gathered)
-        return (None, *(place and place.total() for place in gathered))
+        return (None, None, *(place and place.total() for place in gathered))
 
 
 def _has_gradient(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
-
-
-def _keep(ctx: Any, tensors: Sequence[Tensor], num_inputs: int) -> None:
-    """Save each of `tensors` once, but for the module's own parameters, which live anyway.
-
-    Whoever moves saved tensors elsewhere would move those in vain; so their versions are kept
-    here, and compared by `_kept`, as autograd does it for saved tensors.
-    """
-    own = {id(x) for x in tensors[num_inputs:] if x.is_leaf} - {id(x) for x in tensors[:num_inputs]}
-    saved = {id(x): x for x in tensors if id(x) not in own}
-    index = {key: i for i, key in enumerate(saved)}
-    ctx.save_for_backward(*saved.values())
-    ctx.own = [(x, x._version) for x in tensors if id(x) in own]
-    ctx.order = [index.get(id(x)) for x in tensors]
-
-
-def _kept(ctx: Any) -> list[Tensor]:
-    """What `_keep` kept, in its order."""
-    for parameter, version in ctx.own:
-        if parameter._version != version:
-            raise BadWalkError(
-                f"a parameter of {name_of(ctx.task.fn)}, of shape {tuple(parameter.shape)}, was "
-                "written to between the forward and the backward pass",
-                mend="step the optimizer after the backward pass",
-            )
-    saved, own = ctx.saved_tensors, iter(ctx.own)
-    return [next(own)[0] if i is None else saved[i] for i in ctx.order]

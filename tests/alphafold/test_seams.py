@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sci_memeff._types import in_turn, whole
 from sci_memeff.alphafold.embedders import InputEmbedder, RecyclingEmbedder
-from sci_memeff.alphafold.evoformer import EvoformerStack, ExtraMSAStack
+from sci_memeff.alphafold.evoformer import EvoformerBlock, EvoformerStack, ExtraMSAStack
 from sci_memeff.alphafold.geometry import Rigid, quaternion_to_rotation
 from sci_memeff.alphafold.invariant_point_attention import InvariantPointAttention
 from sci_memeff.alphafold.model import AlphaFold
@@ -109,6 +109,16 @@ def cases() -> dict[str, Case]:
         "incoming": Case(TriangleMultiplication(SMALL.c_z, 6, "incoming"), pair, N),
         "starting": Case(TriangleAttention(SMALL.c_z, c, heads, "starting"), pair, N),
         "ending": Case(TriangleAttention(SMALL.c_z, c, heads, "ending"), pair, N),
+        "block": Case(
+            EvoformerBlock(SMALL, "evoformer"),
+            {"m": m, "z": z, "msa_mask": msa_mask, "pair_mask": pair_mask},
+            N,
+        ),
+        "extra block": Case(
+            EvoformerBlock(SMALL, "extra_msa"),
+            {"m": e, "z": z, "msa_mask": msa_mask, "pair_mask": pair_mask},
+            N,
+        ),
         "points": Case(
             InvariantPointAttention(SMALL),
             {
