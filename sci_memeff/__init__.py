@@ -6,6 +6,8 @@
 What stands here is the public surface; everything below it may move.
 """
 
+from sci_memeff._apply import apply, describe, restore
+from sci_memeff._plan import Plan, Rule
 from sci_memeff.alphafold.config import ModelConfig, model_config
 from sci_memeff.alphafold.losses import AlphaFoldLoss, LossConfig
 from sci_memeff.alphafold.model import AlphaFold
@@ -22,14 +24,19 @@ __all__ = [
     "LossConfig",
     "Measured",
     "ModelConfig",
+    "Plan",
     "Preset",
+    "Rule",
     "TrainingData",
+    "apply",
+    "describe",
     "fit",
     "load_weights",
     "make_batch",
     "measure",
     "model_config",
     "preset",
+    "restore",
     "simulate",
     "train_alphafold",
 ]

@@ -6,8 +6,10 @@ __all__ = [
     "BadCheckpointError",
     "BadConfigError",
     "BadDataError",
+    "BadPlanError",
     "BadWalkError",
     "BadWeightsError",
+    "CannotAttendError",
     "CannotSimulateError",
     "DivergedError",
     "KeptTensorError",
@@ -66,8 +68,16 @@ class DivergedError(SciMemeffError, ArithmeticError):
     """Too many non-finite losses in a row for training to go on."""
 
 
+class BadPlanError(SciMemeffError, ValueError):
+    """A plan that does not fit the model it is put into; names the first rule that does not."""
+
+
 class BadWalkError(SciMemeffError, ValueError):
     """A function, rows or dimensions that cannot be evaluated a slice at a time."""
+
+
+class CannotAttendError(SciMemeffError, ValueError):
+    """Queries, keys, values or biases that a form of attention cannot take."""
 
 
 class KeptTensorError(SciMemeffError, RuntimeError):
