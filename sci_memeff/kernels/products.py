@@ -1,0 +1,51 @@
+"""Products of matrices, one for each head, by the library that is the fastest at them.
+
+torch gives single-precision products to MKL, which uses half of the vector units of AMD's
+processors; oneDNN, which torch has for layers of other networks, uses them all
+(benchmarks/kernels.py). It takes one matrix at a time, so it pays for large ones alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["add_product", "one_by_one", "product"]
+
+_LARGE = 300 * 300  # elements of the larger operand or result
+
+
+def one_by_one(like: Tensor, num_queries: int, num_keys: int) -> bool:
+    """Whether products with (num_queries, num_keys) logits are faster a head at a time."""
+    return (
+        like.dtype == torch.float32
+        and like.device.type == "cpu"
+        and num_queries * num_keys >= _LARGE
+        and torch.backends.mkldnn.is_available()
+    )
+
+
+def product(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+    """x (n, a, b) times y (n, b, c): in `out` (n, a, c), or in new memory."""
+    if x.shape[0] != 1 or not one_by_one(x, *_two_largest(x, y)):
+        return torch.bmm(x, y, out=out)
+    if not x.is_contiguous():  # oneDNN would read it element by element
+        return _linear(y.mT.contiguous(), x.mT.mT).mT
+    return _linear(x, y.mT)
+
+
+def add_product(total: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """`total` (n, a, c) plus x (n, a, b) times y (n, b, c): in `total`, or in new memory."""
+    if x.shape[0] != 1 or not one_by_one(x, *_two_largest(x, y)):
+        return total.baddbmm_(x, y)
+    added = torch.ops.mkldnn._linear_pointwise.binary(x[0], total[0], y[0].mT, None, "add")
+    return added[None]
+
+
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x (1, a, b) times the transpose of weight (1, c, b)."""
+    return torch.ops.mkldnn._linear_pointwise(x[0], weight[0], None, "none", [], "")[None]
+
+
+def _two_largest(x: Tensor, y: Tensor) -> list[int]:
+    return sorted((*x.shape[1:], y.shape[2]))[1:]
