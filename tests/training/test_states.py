@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import sci_memeff
+from sci_memeff import Plan, Rule, apply
+from sci_memeff._types import in_turn, whole
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.checkpointing import in_segments
 from sci_memeff.chunking import in_slices
 from sci_memeff.training import states
 from sci_memeff.training.config import OptimizerConfig
+from sci_memeff.training.optimizer import ClippedMean
 from sci_memeff.training.states import AdamWithAverage
 from tests.alphafold.networks import SMALL, random_batch, redrawn
 
@@ -310,19 +313,29 @@ def test_what_comes_after_a_gradient_that_is_not_finite_is_not_updated():
         assert not torch.equal(p, old)
 
 
-@pytest.mark.parametrize("policy", ["plain", "segments", "segments and walks"])
-def test_shared_and_recomputed_parameters_are_updated_once(policy):
-    """AlphaFold: iterations that share weights, recycling, dropout, recomputation in two levels."""
+@pytest.mark.parametrize(
+    "walk",
+    [whole, in_slices(3), in_slices(3, recompute_shared=True)],
+    ids=["whole", "in slices", "shared operands made again"],
+)
+@pytest.mark.parametrize(
+    "iterate",
+    [in_turn, in_segments(2, inner=in_segments(1)), in_segments(2, spare="matmul")],
+    ids=["in turn", "in two levels", "but products"],
+)
+def test_shared_and_recomputed_parameters_are_updated_once(walk, iterate):
+    """AlphaFold: iterations that share weights, recycling, dropout, recomputation."""
+    plan = Plan(
+        rules=(
+            Rule(where="*", seam="walk", use=walk),
+            Rule(where="*", seam="iterate", use=iterate),
+        )
+    )
     shape = replace(SMALL, num_evoformer_blocks=3, num_extra_msa_blocks=2)
     batch = random_batch(2, 7, passes=2)
     results = []
     for config in (CONFIG, RELEASED):
-        model = redrawn(AlphaFold(shape)).train()
-        for part in model.modules():
-            if policy != "plain" and hasattr(part, "iterate"):
-                part.iterate = in_segments(2, inner=in_segments(1))
-            if policy == "segments and walks" and hasattr(part, "walk"):
-                part.walk = in_slices(3)
+        model = apply(redrawn(AlphaFold(shape)).train(), plan)
         optimizer = AdamWithAverage(model, config)
         for update in (1, 2):
             torch.manual_seed(update)
@@ -385,6 +398,28 @@ def test_bytes_per_parameter(monkeypatch, dtype, at_rest, in_all, bucket, real):
     assert all(p.grad is None for p in made[0].param_groups[0]["params"])
 
 
+@pytest.mark.parametrize(("samples", "per_parameter"), [(1, 20), (3, 24)])
+def test_bytes_of_a_batch_of_clipped_gradients(samples, per_parameter):
+    """From the second sample on there is a sum beside the gradient; both go with the update."""
+    model = stack()
+    num = sum(p.numel() for p in model.parameters())
+    x = torch.randn(1, 64)
+    optimizer = AdamWithAverage(model, CONFIG)
+    with sci_memeff.measure(model) as measured:
+        for _ in range(2):
+            mean = ClippedMean(model.parameters(), 0.1)
+            for _ in range(samples):
+                loss_of(model, x).backward()
+                mean.take()
+            mean.put()
+            optimizer.step()
+    counters = 4 * len(list(model.parameters()))
+    scalars = 100 * x.nbytes  # norms, and what the forward pass keeps
+    assert scalars < num  # so that they hide no byte per parameter
+    assert 0 <= measured.peak - per_parameter * num <= counters + scalars
+    assert measured.by_phase["optimizer"].left <= 16 * num + counters + scalars
+
+
 @pytest.mark.parametrize("real", [True, False])
 def test_bytes_of_released_gradients(real):
     """Two parameters' gradients at a time, of 64."""
@@ -409,3 +444,25 @@ def test_bytes_of_released_gradients(real):
     activations = 100 * x.nbytes
     assert activations < 2 * largest  # so that it hides no gradient
     assert 16 * num <= measured.peak <= 16 * num + counters + 2 * largest + activations
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("config", [CONFIG, RELEASED], ids=["held", "released"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_cuda_makes_the_update_of_the_cpu(dtype, config):
+    here = net(dtype)
+    there = copy.deepcopy(here).cuda()
+    ours, theirs = AdamWithAverage(here, CONFIG), AdamWithAverage(there, config)
+    for update in range(3):
+        backward(here, update)
+        gradients = [p.grad for p in here.parameters()]
+        ours.step()
+        given = zip(there.parameters(), gradients, strict=True)
+        # the very gradients of the CPU, through the backward pass
+        sum((p * g.cuda()).sum() for p, g in given if g is not None).backward()
+        theirs.step()
+    for p, q in zip(here.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(p, q.cpu())
+        torch.testing.assert_close(ours.average(p), theirs.average(q).cpu())
+        assert all(value.is_cuda for value in theirs.state.get(q, {}).values())
