@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sci_memeff.chunking.parameters import name_of
-from sci_memeff.chunking.recipe import Made
+from sci_memeff.chunking.recipe import Made, Recipe
 from sci_memeff.errors import BadWalkError
 
 __all__ = ["keep", "kept"]
@@ -23,22 +23,24 @@ def keep(
     here, and compared by `kept`, as autograd does it for saved tensors. In place of a tensor that
     `found` says how to make, one by one, stand those that it is made from.
     """
+    found = _worth_it(tensors, found)
+    needed = [x for x, how in zip(tensors, found, strict=True) if how is None]
+    needed += [source for how in found if how is not None for source in how.sources]
     inputs = {id(x) for x in tensors[:num_inputs]}
-    made = {id(x): how for x, how in zip(tensors, found, strict=True) if how is not None}
-    sources = [x for how in made.values() for x in how.sources]
-    own = {
-        id(x): x for x in (*tensors[num_inputs:], *sources) if _is_own(x) and id(x) not in inputs
-    }
-    saved = {id(x): x for x in (*tensors, *sources) if id(x) not in own and id(x) not in made}
+    own = {id(x): x for x in needed if _is_parameter(x) and id(x) not in inputs}
+    saved = {id(x): x for x in needed if id(x) not in own}
     places = {key: i for i, key in enumerate((*saved, *own))}
     ctx.save_for_backward(*saved.values())
     ctx.own = [(x, x._version) for x in own.values()]
-    ctx.places = [None if id(x) in made else places[id(x)] for x in tensors]
-    ctx.made = [
-        (i, how.recipe, [places[id(source)] for source in how.sources])
-        for i, how in enumerate(found)
-        if how is not None
+    ctx.places = [
+        places[id(x)] if how is None else (how.recipe, how.output)
+        for x, how in zip(tensors, found, strict=True)
     ]
+    ctx.made = {
+        how.recipe: [places[id(source)] for source in how.sources]
+        for how in found
+        if how is not None
+    }
 
 
 def kept(ctx: Any) -> list[Tensor]:
@@ -51,9 +53,20 @@ def kept(ctx: Any) -> list[Tensor]:
                 mend="step the optimizer after the backward pass",
             )
     held = [*ctx.saved_tensors, *(parameter for parameter, _ in ctx.own)]
-    again = {i: recipe.again([held[k] for k in places]) for i, recipe, places in ctx.made}
-    return [again[i] if place is None else held[place] for i, place in enumerate(ctx.places)]
+    made: dict[Recipe, list[Tensor]] = {
+        recipe: recipe.again([held[k] for k in places]) for recipe, places in ctx.made.items()
+    }
+    return [
+        held[place] if isinstance(place, int) else made[place[0]][place[1]] for place in ctx.places
+    ]
 
 
-def _is_own(tensor: Tensor) -> bool:
+def _worth_it(tensors: Sequence[Tensor], found: Sequence[Made | None]) -> list[Made | None]:
+    """`found`, without what is kept in any case: as a row, or as what another one is made from."""
+    anyway = {id(x) for x, how in zip(tensors, found, strict=True) if how is None}
+    anyway |= {id(source) for how in found if how is not None for source in how.sources}
+    return [None if id(x) in anyway else how for x, how in zip(tensors, found, strict=True)]
+
+
+def _is_parameter(tensor: Tensor) -> bool:
     return isinstance(tensor, nn.Parameter) and tensor.is_leaf

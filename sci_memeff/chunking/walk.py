@@ -20,7 +20,7 @@ from torch import Tensor
 from sci_memeff.chunking.ambient import Autocast, GeneratorStates
 from sci_memeff.chunking.kept import keep, kept
 from sci_memeff.chunking.parameters import MEND, find_parameters, name_of
-from sci_memeff.chunking.recipe import Made, note_recipe, recipe_of
+from sci_memeff.chunking.recipe import note_recipe, recipes_of
 from sci_memeff.chunking.slices import as_tensors, checked_size, cut
 from sci_memeff.chunking.task import Task
 from sci_memeff.errors import BadWalkError, SecondDerivativeError
@@ -85,8 +85,9 @@ def walk(
     added up in the order of the slices, those of half-precision ones in float32.
 
     With `recompute_shared`, a shared operand that came from a walk with `recompute_shared` itself,
-    unchanged, is not kept but walked again in the backward pass, once more than otherwise; so are
-    its own inputs then kept, which often are the rows.
+    unchanged, is not kept but walked again in the backward pass, once more than otherwise, for
+    each walk that shares it; so are its own inputs then kept, which often are the rows. What came
+    from such an operand in turn is kept: a chain is never walked from its beginning.
 
     Returns a tensor or a tuple, as `fn` does. BadWalkError where the arguments do not fit
     together, or where `fn` writes to them or reads something else that requires a gradient (found
@@ -98,13 +99,7 @@ def walk(
     task = Task(fn, cut(rows, in_dims, size), out_dims, len(shared), places)
     tensors = (*rows, *shared, *parameters)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        made: list[Made | None] = [None] * len(tensors)
-        if recompute_shared:
-            made[len(rows) : len(rows) + len(shared)] = map(recipe_of, shared)
-        found = _Walked.apply(task, made, *tensors)
-        if recompute_shared:
-            note_recipe(as_tensors(found), tensors)
-        return found
+        return _Walked.apply(task, recompute_shared, *tensors)
     found = task.evaluate(tensors).result()
     if torch.is_grad_enabled() and any(output.requires_grad for output in as_tensors(found)):
         raise BadWalkError(
@@ -118,7 +113,7 @@ class _Walked(torch.autograd.Function):
     """`Task.evaluate`, and in the backward pass `Task.differentiate`."""
 
     @staticmethod
-    def forward(ctx: Any, task: Task, made: Sequence[Made | None], *tensors: Tensor) -> Any:
+    def forward(ctx: Any, task: Task, recompute_shared: bool, *tensors: Tensor) -> Any:
         ctx.set_materialize_grads(False)
         ctx.task = task
         ctx.autocast = Autocast.now(tensors)
@@ -132,8 +127,11 @@ class _Walked(torch.autograd.Function):
             )
         ctx.states = states.if_drawn()
         ctx.out_dims = joined.dims
+        made = recipes_of(task, tensors) if recompute_shared else [None] * len(tensors)
         keep(ctx, tensors, len(tensors) - len(task.places.slots), made)
         result = joined.result(apart_from=tensors)
+        if recompute_shared and not any(made):
+            note_recipe(ctx, tensors, as_tensors(result))
         ctx.mark_non_differentiable(*(x for x in as_tensors(result) if not _has_gradient(x)))
         return result
 

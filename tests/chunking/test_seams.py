@@ -80,11 +80,13 @@ def plain(request) -> tuple[Step, bool, dict[str, Tensor]]:
     return step, request.param, loss_and_gradients(step, dropout=request.param)
 
 
-@pytest.mark.parametrize("size", [1, 3, 100])
-def test_the_whole_step(plain, size):
+@pytest.mark.parametrize(
+    ("size", "recompute_shared"), [(1, False), (3, False), (3, True), (100, False)]
+)
+def test_the_whole_step(plain, size, recompute_shared):
     step, dropout, wanted = plain
     step = copy.deepcopy(step)
-    assert put(step, in_slices(size)) > 40
+    assert put(step, in_slices(size, recompute_shared=recompute_shared)) > 40
     found = loss_and_gradients(step, dropout=dropout)
     assert_same(found, wanted, 1e-10)
     again = loss_and_gradients(step, dropout=dropout)

@@ -214,12 +214,16 @@ def test_deepspeeds_failures():
 
 
 def test_in_slices_is_a_value():
-    assert in_slices(3) == InSlices(3) != in_slices(4)
-    assert hash(in_slices(3)) == hash(in_slices(3))
-    assert repr(in_slices(3)).startswith("InSlices(size=3")
-    assert pickle.loads(pickle.dumps(in_slices(3))) == copy.deepcopy(in_slices(3)) == in_slices(3)
+    three, again = in_slices(3), in_slices(3, recompute_shared=True)
+    assert three == InSlices(3) == InSlices(3, recompute_shared=False) != in_slices(4)
+    assert again == InSlices(3, recompute_shared=True) != three
+    assert repr(three) == "InSlices(size=3, recompute_shared=False)"
+    for one in (three, again):
+        same = pickle.loads(pickle.dumps(one))
+        assert same == copy.deepcopy(one) == one
+        assert hash(same) == hash(one)
     with pytest.raises(AttributeError):
-        in_slices(3).size = 4
+        three.size = 4
 
 
 @pytest.mark.parametrize("size", [0, -1])
