@@ -6,7 +6,7 @@ Bytes per parameter, at rest and, in the last column, at the end of a backward p
     fp32           4             8         4        -        16          4       20
     bf16           2             8         4        4        18          2       20
 
-With `release_gradients` it is never more than at rest, but for one parameter's gradient or few.
+With `release_gradients` it is never more than at rest, but for the gradients of a few parameters.
 
 After AlphaFold 2's Supplement, sections 1.11.3 (Adam) and 1.11.7 (averaged weights).
 """
@@ -40,7 +40,8 @@ class AdamWithAverage(torch.optim.Optimizer):
     Adam, then the average, w' = decay · w' + (1 − decay) · w, then the gradients are let go. It
     makes nothing of a parameter's size, but for parameters in bf16 or fp16 float32 copies of one
     bucket's gradients. Such parameters are roundings of float32 ones, which are kept here as
-    `master`; moments and averages are float32 too.
+    `master`; moments and averages are float32 too. A master starts as the parameter is at its
+    first gradient, and from then on what is written to the parameter itself is overwritten.
 
     `state[parameter]` is empty before the parameter's first gradient, and its average is then the
     parameter itself. Afterwards it holds `step`, `exp_avg` and `exp_avg_sq`, as torch's Adam has
