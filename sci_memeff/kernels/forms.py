@@ -22,13 +22,20 @@ Form = Literal["reference", "streaming", "blocked", "triton", "cuequivariance", 
 
 _log = logging.getLogger(__name__)
 
-# Where the forms are that need an optional package, which it is, and how it is installed.
+# Module and function of the forms that need an optional package, which it is, and how to get it.
 _OPTIONAL = {
-    "triton": ("triton_attention", "triton", "pip install triton"),
+    "triton": (
+        "triton_attention",
+        "triton_attention",
+        "triton",
+        "pip install 'sci-memeff[triton]'",
+    ),
     "cuequivariance": (
         "cuequivariance",
+        "cuequivariance_attention",
         "cuequivariance_torch",
-        "pip install cuequivariance-torch cuequivariance-ops-torch-cu12",
+        "pip install 'sci-memeff[cuequivariance]', or for CUDA 12 pip install "
+        "cuequivariance-torch cuequivariance-ops-torch-cu12",
     ),
 }
 
@@ -79,9 +86,9 @@ def best_on(device: str) -> Form:
 
 
 def _optional(form: str) -> Callable[..., Tensor]:
-    module, package, command = _OPTIONAL[form]
+    module, function, package, command = _OPTIONAL[form]
     if find_spec(package) is None:
         raise MissingPackageError(
             f"the attention {form!r} needs {package}, which is not installed", mend=command
         )
-    return getattr(import_module(f"sci_memeff.kernels.{module}"), module)
+    return getattr(import_module(f"sci_memeff.kernels.{module}"), function)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from sci_memeff.kernels import tiled
+from sci_memeff.kernels.tiles import tiles_of
 
 __all__ = ["attention", "attention_backward", "attention_kept"]
 
@@ -24,11 +25,11 @@ _library.define(
 )
 _library.define(
     "attention_kept(Tensor q, Tensor k, Tensor v, Tensor[] biases, Tensor(a!) workspace)"
-    " -> (Tensor, Tensor)"
+    " -> (Tensor, Tensor[])"
 )
 _library.define(
     "attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor[] biases,"
-    " bool[] needed, Tensor(a!) workspace, Tensor? kept=None)"
+    " bool[] needed, Tensor(a!) workspace, Tensor[] kept)"
     " -> (Tensor, Tensor, Tensor, Tensor[])"
 )
 
@@ -39,9 +40,9 @@ attention_backward = torch.ops.sci_memeff.attention_backward
 
 def _attention_kept(
     q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], workspace: Tensor
-) -> tuple[Tensor, Tensor]:
-    kept = q.new_empty((*q.shape[:-1], k.shape[-2]))
-    return tiled.forward(q, k, v, biases, workspace, kept), kept
+) -> tuple[Tensor, list[Tensor]]:
+    kept: list[Tensor] = []
+    return tiled.forward(q, k, v, biases, workspace, kept=kept), kept
 
 
 _library.impl("attention", tiled.forward, "CompositeExplicitAutograd")
@@ -57,8 +58,9 @@ def _fake_attention(
 
 def _fake_attention_kept(
     q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], workspace: Tensor
-) -> tuple[Tensor, Tensor]:
-    return tiled.out_like(q, v), q.new_empty((*q.shape[:-1], k.shape[-2]))
+) -> tuple[Tensor, list[Tensor]]:
+    shapes = tiles_of(q, k, v).shapes(k.shape[-2])
+    return tiled.out_like(q, v), [q.new_empty(shape) for shape in shapes]
 
 
 def _fake_attention_backward(
@@ -69,7 +71,7 @@ def _fake_attention_backward(
     biases: Sequence[Tensor],
     needed: Sequence[bool],
     workspace: Tensor,
-    kept: Tensor | None = None,
+    kept: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     return dq, dk, dv, tiled.sums_like(biases, needed)
@@ -96,10 +98,10 @@ def _backward_flops(
     biases: object,
     needed: object,
     workspace: object,
-    kept: object = None,
+    kept: Sequence[object],
     **_: object,
 ) -> int:
     """Gradients of both products' factors, and the logits once more if they are not kept."""
     of_q_and_k = 2 * math.prod(q[:-1]) * k[-2] * q[-1]
     of_v = 2 * math.prod(q[:-1]) * k[-2] * v[-1]
-    return (3 if kept is None else 2) * of_q_and_k + 2 * of_v
+    return (2 if kept else 3) * of_q_and_k + 2 * of_v

@@ -7,6 +7,8 @@ processors; oneDNN, which torch has for layers of other networks, uses them all
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -30,21 +32,37 @@ def product(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
     if x.shape[0] != 1 or not one_by_one(x, *_two_largest(x, y)):
         return torch.bmm(x, y, out=out)
     if not x.is_contiguous():  # oneDNN would read it element by element
-        return _linear(y.mT.contiguous(), x.mT.mT).mT
+        return _linear(y.mT.contiguous(), x).mT
     return _linear(x, y.mT)
 
 
-def add_product(total: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """`total` (n, a, c) plus x (n, a, b) times y (n, b, c): in `total`, or in new memory."""
-    if x.shape[0] != 1 or not one_by_one(x, *_two_largest(x, y)):
-        return total.baddbmm_(x, y)
-    added = torch.ops.mkldnn._linear_pointwise.binary(x[0], total[0], y[0].mT, None, "add")
-    return added[None]
+def add_product(x: Tensor, y: Tensor, addends: Sequence[Tensor], out: Tensor) -> Tensor:
+    """x (n, a, b) times y (n, b, c), plus what broadcasts to `out` (*, a, c): there, or anew.
+
+    `out` is contiguous, with as many heads in its leading dimensions as n.
+    """
+    shape = (len(x), *out.shape[-2:])
+    if not addends:
+        return product(x, y, out.view(shape))
+    if len(x) != 1 or not one_by_one(x, *_two_largest(x, y)):
+        if len(addends) == 1:
+            out.copy_(addends[0])
+        else:
+            torch.add(addends[0].expand_as(out), addends[1], out=out)
+        for one in addends[2:]:
+            out.add_(one)
+        return out.view(shape).baddbmm_(x, y)
+    row = next((one for one in addends if one.numel() == one.shape[-1] == y.shape[-1]), None)
+    total = _linear(x, y.mT, None if row is None else row.reshape(-1).to(x.dtype))
+    for one in addends:
+        if one is not row:
+            total.view(out.shape).add_(one)
+    return total
 
 
-def _linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x (1, a, b) times the transpose of weight (1, c, b)."""
-    return torch.ops.mkldnn._linear_pointwise(x[0], weight[0], None, "none", [], "")[None]
+def _linear(x: Tensor, weight: Tensor, row: Tensor | None = None) -> Tensor:
+    """x (1, a, b) times the transpose of weight (1, c, b), plus a row (c)."""
+    return torch.ops.mkldnn._linear_pointwise(x[0], weight[0], row, "none", [], "")[None]
 
 
 def _two_largest(x: Tensor, y: Tensor) -> list[int]:

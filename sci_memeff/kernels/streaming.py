@@ -64,10 +64,10 @@ class _Attention(torch.autograd.Function):
         if keeps:
             buffer = _buffer(q, k, v, kept=True)
             out, kept = operators.attention_kept(q, k, v, _readable(biases), buffer)
-            ctx.save_for_backward(q, k, v, *biases, kept)
+            ctx.save_for_backward(q, k, v, *biases, *kept)
         else:
             out = operators.attention(q, k, v, _readable(biases), _buffer(q, k, v))
-            ctx.save_for_backward(q, k, v, *biases, None)
+            ctx.save_for_backward(q, k, v, *biases)
         return out
 
     @staticmethod
@@ -79,9 +79,10 @@ class _Attention(torch.autograd.Function):
                 mend="leave out create_graph=True, or put the attention 'reference' on the "
                 "modules that are differentiated twice",
             )
-        q, k, v, *biases, kept = ctx.saved_tensors
+        q, k, v, *others = ctx.saved_tensors
         needed = ctx.needs_input_grad[4:]
-        buffer = _buffer(q, k, v, backward=True, kept=kept is not None)
+        biases, kept = others[: len(needed)], others[len(needed) :]
+        buffer = _buffer(q, k, v, backward=True, kept=bool(kept))
         dq, dk, dv, found = operators.attention_backward(
             grad, q, k, v, _readable(biases), needed, buffer, kept
         )

@@ -6,7 +6,6 @@ order of every addition is fixed, so two runs give the same bits.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -27,21 +26,25 @@ def forward(
     v: Tensor,
     biases: Sequence[Tensor],
     buffer: Tensor,
-    kept: Tensor | None = None,
+    *,
+    kept: list[Tensor] | None = None,
 ) -> Tensor:
-    """The attention's result (*, i, d); writes the probabilities into `kept` (*, i, j), if given.
+    """The attention's result (*, i, d); adds each tile's probabilities to `kept`, if given.
 
-    `buffer` has the bytes that `workspace_size` says; `kept` is contiguous.
+    `buffer` has the bytes that `workspace_size` says.
     """
-    biases, is_kept = _with_dims(biases, q.dim()), kept is not None
-    space = Workspace(q, k, v, buffer, backward=False, kept=is_kept)
-    out = out_like(q, v)
+    biases, out = _with_dims(biases, q.dim()), out_like(q, v)
+    space = Workspace(q, k, v, buffer, backward=False, kept=kept is not None)
     for lead in space.tiles:
         k_, v_ = space.load("k", k[lead]), space.load("v", v[lead])
         for rows in space.tiles.queries():
             index = (*lead, rows)
             q_ = space.load("q", q[index], scale=q.shape[-1] ** -0.5)
-            p = space.take("p", *q_.shape[:2]) if kept is None else _flat(kept[index])
+            if kept is None:
+                p = space.take("p", *q_.shape[:2])
+            else:
+                p = q.new_empty((*q_.shape[:2], k_.shape[1]))
+                kept.append(p)
             _write_probabilities(p, q_, k_, biases, index)
             part = out[index]
             part.copy_(product(p, v_, out=space.take("o", *q_.shape[:2])).view(part.shape))
@@ -56,15 +59,15 @@ def backward(
     biases: Sequence[Tensor],
     needed: Sequence[bool],
     buffer: Tensor,
-    kept: Tensor | None = None,
+    kept: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """Gradients of q, k, v, and of the biases that need one (an empty tensor for the others).
 
-    Those of half-precision biases are added up and returned in float32. Without the probabilities
-    that `forward` kept, they are computed again.
+    Those of half-precision biases are added up and returned in float32. The probabilities that
+    `forward` did not keep are computed again.
     """
-    wide, is_kept = _with_dims(biases, q.dim()), kept is not None
-    space = Workspace(q, k, v, buffer, backward=True, kept=is_kept)
+    wide, all_kept = _with_dims(biases, q.dim()), iter(kept)
+    space = Workspace(q, k, v, buffer, backward=True, kept=bool(kept))
     make = torch.empty_like if q.shape[-2] else torch.zeros_like
     dq, dk, dv = torch.empty_like(q), make(k), make(v)
     dbiases = sums_like(biases, needed)
@@ -76,8 +79,10 @@ def backward(
             q_ = space.load("q", q[index], scale=q.shape[-1] ** -0.5)
             g_ = space.load("g", grad[index])
             n, i, j = len(q_), q_.shape[1], k_.shape[1]
-            p = space.take("p", n, i) if kept is None else _flat(kept[index])
-            if kept is None:
+            if kept:
+                p = next(all_kept)
+            else:
+                p = space.take("p", n, i)
                 _write_probabilities(p, q_, k_, wide, index)
             space.add("dv", product(p.mT, g_, out=space.take("dv", n, j)), first=is_first)
             s = product(g_, v_.mT, out=space.take("s", n, i))
@@ -115,18 +120,8 @@ def _write_probabilities(
     p: Tensor, q: Tensor, k: Tensor, biases: Sequence[Tensor], index: Index
 ) -> None:
     """Into p (n, i, j), those of scaled queries (n, i, c) and keys (n, j, c)."""
-    parts = [_part(bias, index) for bias in biases]
-    if not parts:
-        logits = product(q, k.mT, out=p)
-    else:
-        total = p.view(*lengths(index), p.shape[-1])
-        if len(parts) == 1:
-            total.copy_(parts[0])
-        else:
-            torch.add(parts[0].expand_as(total), parts[1], out=total)
-        for part in parts[2:]:
-            total.add_(part)
-        logits = add_product(p, q, k.mT)
+    place = p.view(*lengths(index), p.shape[-1])
+    logits = add_product(q, k.mT, [_part(bias, index) for bias in biases], out=place)
     torch.softmax(logits, -1, out=p)
 
 
@@ -138,10 +133,6 @@ def _part(bias: Tensor, index: Index) -> Tensor:
     """What of a bias belongs to a tile."""
     whole = slice(None)
     return bias[tuple(whole if n == 1 else s for n, s in zip(bias.shape, index, strict=False))]
-
-
-def _flat(part: Tensor) -> Tensor:
-    return part.view(math.prod(part.shape[:-2]), *part.shape[-2:])
 
 
 def _add(total: Tensor, gradient: Tensor) -> None:

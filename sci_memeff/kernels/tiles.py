@@ -45,6 +45,14 @@ class Tiles:
         """Of each of these indices, in order."""
         return _cuts(self.num_queries, self.query_step)
 
+    def shapes(self, num_keys: int) -> list[Shape]:
+        """Of the logits of each tile, in order."""
+        return [
+            (math.prod(lengths(lead)), rows.stop - rows.start, num_keys)
+            for lead in self
+            for rows in self.queries()
+        ]
+
     @property
     def num_heads(self) -> int:
         """In the largest tile."""

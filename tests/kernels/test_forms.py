@@ -44,6 +44,12 @@ def test_an_absent_package_is_named_with_how_to_install_it(
     assert caught.value.mend.startswith("pip install ")
 
 
+def test_triton_is_attention_like_the_others_where_it_is_installed():
+    pytest.importorskip("triton")
+    assert attend("triton").__name__ == "triton_attention"  # type: ignore[attr-defined]
+    assert pickle.loads(pickle.dumps(attend("triton"))) == attend("triton")
+
+
 def test_auto_says_once_what_it_chose(caplog: pytest.LogCaptureFixture):
     best_on.cache_clear()
     q, k, v = torch.randn(3, 2, 5, 4)
