@@ -32,7 +32,7 @@ _NOT_THE_STEP = ("/torch/", str(Path(__file__).parent), "/jaxtyping/", "<@bearty
 
 def simulate(
     model: nn.Module | Callable[[], nn.Module],
-    step: Callable[[nn.Module, Batch], Tensor],
+    step: Callable[[nn.Module, Batch], Tensor | None],
     batch: Batch,
     *,
     optimizer: Callable[[nn.Module], Optimizer] | None = None,
@@ -44,9 +44,9 @@ def simulate(
     Nothing is computed and no tensor is allocated: a model of any size is simulated in the memory
     of its Python objects. `model` is a module, on any device, meta included, which is not touched;
     or a function that builds one (it is called under `torch.device("meta")`). `batch` may be any
-    structure of tensors. With `optimizer`, a function from the model to its optimizer, each of
-    `updates` ends with its step; from the second on, states and activations are alive together.
-    `device` moves everything there.
+    structure of tensors; a step that returns None has gone backward itself. With `optimizer`, a
+    function from the model to its optimizer, each of `updates` ends with its step; from the second
+    on, states and activations are alive together. `device` moves everything there.
 
     CannotSimulateError for a step whose operations depend on values: `.item()`, `bool(tensor)`,
     `nonzero`, a mask used as an index; and for a GPU's tensors on a build of torch without CUDA.
@@ -92,7 +92,7 @@ def _faked(
 
 def _run(
     model: nn.Module,
-    step: Callable[[nn.Module, Any], Tensor],
+    step: Callable[[nn.Module, Any], Tensor | None],
     batch: Any,
     optimizer: Optimizer | None,
 ) -> None:

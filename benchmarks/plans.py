@@ -1,0 +1,49 @@
+"""The plans that the benchmarks measure, made by hand."""
+
+from __future__ import annotations
+
+from sci_memeff import Plan, Rule
+from sci_memeff._types import whole
+from sci_memeff.checkpointing import Store, in_segments
+from sci_memeff.chunking import in_slices
+from sci_memeff.kernels import attend
+
+__all__ = ["a_checkpoint_a_block", "in_rows", "whole_network"]
+
+
+def in_rows(rows: int) -> Plan:
+    """Every sub-layer `rows` rows, columns or sequences at a time; nothing else recomputed."""
+    return Plan(
+        rules=(
+            Rule(where="*", seam="walk", use=in_slices(rows)),
+            # their shared operand is as large as z
+            Rule(where="*.tri_mul_*", seam="walk", use=in_slices(rows, recompute_shared=True)),
+            # the block walks both at once
+            Rule(where="*msa_att_col", seam="walk", use=whole),
+            Rule(where="*msa_transition", seam="walk", use=whole),
+            Rule(where="*.mha", seam="attend", use=attend("auto")),
+        )
+    )
+
+
+STACKS = ("evoformer", "extra_msa_stack", "template_embedder.template_pair_stack")
+
+
+def a_checkpoint_a_block() -> Plan:
+    """What everybody does: every block of every stack is recomputed, and nothing else."""
+    return Plan(
+        rules=tuple(Rule(where=stack, seam="iterate", use=in_segments(1)) for stack in STACKS)
+    )
+
+
+def whole_network(rows: int, length: int, keep: Store, *, two_levels: bool = False) -> Plan:
+    """`in_rows(rows)`, and the Evoformer recomputed `length` blocks at a time, others by one.
+
+    With `two_levels`, single blocks are recomputed within those segments.
+    """
+    inner = in_segments(1) if two_levels else None
+    segments = {stack: in_segments(1, keep=keep) for stack in STACKS}
+    segments["evoformer"] = in_segments(length, inner=inner, keep=keep)
+    segments["structure_module"] = in_segments(1)
+    stacks = [Rule(where=where, seam="iterate", use=use) for where, use in segments.items()]
+    return Plan(rules=(*in_rows(rows).rules, *stacks))

@@ -1,0 +1,126 @@
+"""Live bytes of AlphaFold 2's whole training step, simulated: model, losses, Adam and EMA.
+
+    python benchmarks/step.py --preset finetuning [--offload host] [--crop N] [--blocks N] ...
+
+Two updates are simulated, since Adam's states are there from the second on, on the features of a
+bundled protein padded to the preset's sizes. FLOPs are against those of the plain network with one
+checkpoint around every block. Ends with one line of JSON: {"peak_bytes", "states_bytes",
+"flops_ratio"}; the peak has everything in it: states, features and what the step makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from plans import a_checkpoint_a_block, whole_network
+from torch import Tensor, nn
+
+from sci_memeff import (
+    AlphaFold,
+    AlphaFoldLoss,
+    DataFolder,
+    Plan,
+    Preset,
+    TrainingData,
+    apply,
+    make_batch,
+    preset,
+    simulate,
+)
+from sci_memeff.checkpointing import Device, Host
+from sci_memeff.data.example import Example
+from sci_memeff.measure import Measured
+from sci_memeff.training.states import AdamWithAverage
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+BUNDLED = Path(__file__).parent.parent / "data"
+Batch = dict[str, Tensor]
+
+
+def features(settings: Preset, passes: int) -> Batch:
+    """Those of a bundled protein at the preset's sizes, on the meta device."""
+    data = replace(settings.data, fixed_size=True, max_recycling=0)
+    example = TrainingData(DataFolder(BUNDLED), data)[3]
+    assert isinstance(example, Example)
+    batch = make_batch([example])
+    return {name: x.to("meta").expand(*x.shape[:-1], passes) for name, x in batch.items()}
+
+
+def build(settings: Preset, plan: Plan, dtype: torch.dtype) -> Callable[[], nn.Module]:
+    return lambda: apply(AlphaFold(settings.model).to(dtype).train(), plan)
+
+
+def step_of(settings: Preset, plan: Plan) -> Callable[[nn.Module, Batch], Tensor]:
+    loss = apply(AlphaFoldLoss(settings.loss), Plan(rules=plan.rules[:1]))
+
+    def step(model: nn.Module, batch: Batch) -> Tensor:
+        return loss(model(batch), {name: x[..., -1] for name, x in batch.items()})[0]
+
+    return step
+
+
+def simulated(settings: Preset, plan: Plan, given: argparse.Namespace, updates: int) -> Measured:
+    def optimizer(model: nn.Module) -> Any:
+        return AdamWithAverage(model, settings.optimizer)
+
+    return simulate(
+        build(settings, plan, DTYPES[given.dtype]),
+        step_of(settings, plan),
+        features(settings, given.passes),
+        optimizer=optimizer,
+        updates=updates,
+        device="cpu",
+    )
+
+
+def main(arguments: list[str]) -> None:
+    given = parsed(arguments)
+    settings = preset(given.preset)
+    model = replace(settings.model, num_evoformer_blocks=given.blocks)
+    data = replace(settings.data, crop_size=given.crop or settings.data.crop_size)
+    settings = replace(settings, model=model, data=data)
+    keep = Host() if given.offload == "host" else Device()
+    plan = whole_network(given.rows, given.length, keep, two_levels=given.two_levels)
+    ours = simulated(settings, plan, given, updates=2)
+    peak = ours.peaks[torch.device("cpu")]
+    print(ours)
+    result: dict[str, Any] = {
+        "peak_bytes": peak,
+        "states_bytes": 20
+        * sum(p.numel() for p in build(settings, Plan(), torch.float32)().parameters()),
+    }
+    if not given.no_flops:
+        once = simulated(settings, a_checkpoint_a_block(), given, updates=2)
+        print(f"\na checkpoint a block: {once.peak / 2**30:.2f} GiB, {once.flops:.4g} FLOP")
+        result["flops_ratio"] = round(ours.flops / once.flops, 4)
+    print(json.dumps(result))
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--preset", choices=("initial_training", "finetuning"), default="finetuning"
+    )
+    parser.add_argument("--offload", choices=("host",), help="where boundaries live, if not here")
+    parser.add_argument("--crop", type=int, help="residues, if not the preset's")
+    parser.add_argument("--blocks", type=int, default=48, help="Evoformer blocks")
+    parser.add_argument("--passes", type=int, default=1, help="recycling passes, the last included")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="bf16", help="of weights and activations"
+    )
+    parser.add_argument("--rows", type=int, default=32, help="rows of a slice")
+    parser.add_argument("--length", type=int, default=3, help="blocks recomputed at a time")
+    parser.add_argument("--two-levels", action="store_true", help="recompute single blocks as well")
+    parser.add_argument("--no-flops", action="store_true", help="leave out the network to compare")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
