@@ -63,6 +63,8 @@ def kept(ctx: Any) -> list[Tensor]:
 
 def _worth_it(tensors: Sequence[Tensor], found: Sequence[Made | None]) -> list[Made | None]:
     """`found`, without what is kept in any case: as a row, or as what another one is made from."""
+    if not any(found):
+        return list(found)
     anyway = {id(x) for x, how in zip(tensors, found, strict=True) if how is None}
     anyway |= {id(source) for how in found if how is not None for source in how.sources}
     return [None if id(x) in anyway else how for x, how in zip(tensors, found, strict=True)]

@@ -63,7 +63,7 @@ def find_parameters(fn: Callable[..., Any]) -> tuple[list[Tensor], Places]:
         return [], Places(())
     tensors: list[Tensor] = []
     slots: dict[int, list[tuple[nn.Module, str]]] = {}
-    for part in module.modules():
+    for part in _parts(module):
         for name, parameter in part._parameters.items():
             if parameter is None or not parameter.requires_grad:
                 continue
@@ -82,17 +82,20 @@ def refuse_strangers(
     seen = set(stack)
     while stack:
         node = stack.pop()
-        leaf = node.variable if type(node).__name__ == "AccumulateGrad" else None  # pyright: ignore
-        if leaf is not None and id(leaf) not in leaves:
-            raise BadWalkError(
-                f"{name_of(fn)} reads a {leaf.dtype} tensor of shape {tuple(leaf.shape)} that "
-                "requires a gradient and is none of its arguments, nor a parameter of its module "
-                "read from there",
-                mend=MEND,
-            )
-        ahead = {following for following, _ in node.next_functions if following} - seen
-        stack.extend(ahead)
-        seen.update(ahead)
+        if type(node).__name__ == "AccumulateGrad":
+            leaf = node.variable  # pyright: ignore[reportAttributeAccessIssue]
+            if id(leaf) not in leaves:
+                raise BadWalkError(
+                    f"{name_of(fn)} reads a {leaf.dtype} tensor of shape {tuple(leaf.shape)} that "
+                    "requires a gradient and is none of its arguments, nor a parameter of its "
+                    "module read from there",
+                    mend=MEND,
+                )
+            continue
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                stack.append(following)
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -115,6 +118,18 @@ def _module_of(fn: Any) -> nn.Module | None:
         else:
             return None
     return fn
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """Each of `module.modules()`, without the names that it makes on the way."""
+    stack, seen = [module], {module}
+    while stack:
+        part = stack.pop()
+        yield part
+        for child in part._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                stack.append(child)
 
 
 def _refuse_readers(fn: Callable[..., Any]) -> None:

@@ -56,7 +56,7 @@ class Task:
         shared = [tensor.detach() for tensor in tensors[num_rows:num_inputs]]
         for one, place in zip(shared, gathered[num_rows:], strict=False):
             one.requires_grad_(place is not None)
-        parameters = [nn.Parameter(tensor.detach()) for tensor in tensors[num_inputs:]]
+        parameters = [nn.Parameter(tensor) for tensor in tensors[num_inputs:]]
         with self.places.holding(parameters):
             for start, length in self.cut:
                 slices = self._slices(rows, start, length)
