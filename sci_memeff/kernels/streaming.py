@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sci_memeff.errors import SecondDerivativeError
 from sci_memeff.kernels import operators
+from sci_memeff.kernels.fused import fits, fused, refuse_second_derivative
 from sci_memeff.kernels.workspace import workspace_size
 
 __all__ = ["blocked", "streaming"]
@@ -50,6 +50,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor], *, keeps:
     q, k, v = _as_autocast(q), _as_autocast(k), _as_autocast(v)
     lead = torch.broadcast_shapes(*(x.shape[:-2] for x in (q, k, v, *biases)))
     q, k, v = (x.expand(*lead, *x.shape[-2:]) for x in (q, k, v))
+    if fits(q, k, v, biases):
+        return fused(q, k, v, biases)
     tensors = (q, k, v, *biases)
     if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         return _Attention.apply(keeps, *tensors)
@@ -72,13 +74,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise SecondDerivativeError(
-                "the backward pass of tiled attention keeps no graph, so it cannot be "
-                "differentiated again",
-                mend="leave out create_graph=True, or put the attention 'reference' on the "
-                "modules that are differentiated twice",
-            )
+        refuse_second_derivative()
         q, k, v, *others = ctx.saved_tensors
         needed = ctx.needs_input_grad[4:]
         biases, kept = others[: len(needed)], others[len(needed) :]
