@@ -1,0 +1,149 @@
+"""A real training step of the whole AlphaFold 2 on a real protein, within few bytes.
+
+    MALLOC_MMAP_THRESHOLD_=1048576 python benchmarks/real_step.py --data DIR [--crop 256] ...
+
+Forward, losses, backward and one update (Adam and averaged weights) of 48 blocks at the sizes of
+initial training. Told are the live bytes, counted, and the process's resident ones, as the kernel
+saw them; the variable keeps the C library from holding on to freed memory, which is otherwise what
+the resident bytes show. Before that, at --compare residues, where the plain network still fits,
+the losses and all gradients of both are compared. Ends with one line of JSON: {"loss",
+"peak_bytes", "resident_bytes", "seconds", "loss_difference", "worst_gradient_difference"}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from plans import whole_network
+from torch import Tensor, nn
+
+from sci_memeff import (
+    AlphaFold,
+    AlphaFoldLoss,
+    DataFolder,
+    Plan,
+    Preset,
+    TrainingData,
+    apply,
+    make_batch,
+    measure,
+    preset,
+    restore,
+)
+from sci_memeff.checkpointing import Device
+from sci_memeff.data.example import Example
+from sci_memeff.training.states import AdamWithAverage
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+Batch = dict[str, Tensor]
+
+
+def features(given: argparse.Namespace, settings: Preset, crop: int) -> Batch:
+    """The chain's, at the preset's sizes but for the crop; one pass."""
+    data = replace(settings.data, crop_size=crop, fixed_size=True, max_recycling=0)
+    data = replace(data, distillation_probability=0.0)
+    folder = TrainingData(DataFolder(given.data), data)
+    for k in range(1000):
+        found = folder[k]
+        if isinstance(found, Example) and found.name == given.chain:
+            return make_batch([found])
+    raise SystemExit(f"none of 1000 samples of {given.data} was {given.chain}")
+
+
+def loss_of(model: nn.Module, loss: nn.Module, batch: Batch) -> Tensor:
+    """With dropout, the same at every call."""
+    torch.manual_seed(0)
+    return loss(model(batch), {name: x[..., -1] for name, x in batch.items()})[0]
+
+
+def differences(model: nn.Module, loss: nn.Module, plan: Plan, batch: Batch) -> dict[str, float]:
+    """Of the planned network's loss and gradients from the plain one's, relative."""
+    found = []
+    for put in (plan, Plan()):
+        apply(model, put)
+        apply(loss, Plan(rules=put.rules[:1]))
+        value = loss_of(model, loss, batch)
+        value.backward()
+        found.append((value.item(), [p.grad for p in model.parameters()]))
+        model.zero_grad(set_to_none=True)
+    (ours, our_grads), (plain, plain_grads) = found
+    norm = torch.nn.utils.get_total_norm([g for g in plain_grads if g is not None])
+    worst = max(
+        float((a - b).norm() / norm)
+        for a, b in zip(our_grads, plain_grads, strict=True)
+        if a is not None and b is not None
+    )
+    return {"loss_difference": abs(ours - plain) / abs(plain), "worst_gradient_difference": worst}
+
+
+def resident() -> int:
+    """The most bytes that the process has had in memory so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main(arguments: list[str]) -> None:
+    given = parsed(arguments)
+    settings = preset("initial_training")
+    settings = replace(settings, model=replace(settings.model, num_evoformer_blocks=given.blocks))
+    plan = whole_network(given.rows, given.length, Device())
+    torch.manual_seed(1)
+    model, loss = AlphaFold(settings.model).train(), AlphaFoldLoss(settings.loss)
+    result: dict[str, float] = {}
+    if given.compare:
+        batch = features(given, settings, given.compare)
+        result = differences(model, loss, plan, batch)
+        print(f"{given.compare} residues, fp32, against the plain network: {result}", flush=True)
+        restore(model)
+    if given.crop:
+        result = one_step(given, settings, model.to(DTYPES[given.dtype]), plan) | result
+    print(json.dumps(result))
+
+
+def one_step(
+    given: argparse.Namespace, settings: Preset, model: nn.Module, plan: Plan
+) -> dict[str, float]:
+    """The step, with what it took."""
+    loss = apply(AlphaFoldLoss(settings.loss), Plan(rules=plan.rules[:1]))
+    batch = features(given, settings, given.crop)
+    apply(model, plan)
+    optimizer = AdamWithAverage(model, settings.optimizer)
+    before, start = resident(), time.perf_counter()
+    with measure(model) as bytes_:
+        value = loss_of(model, loss, batch)
+        value.backward()
+        optimizer.step()
+    seconds = time.perf_counter() - start
+    print(bytes_)
+    print(f"\nresident before the step {before / 2**30:.2f} GiB, at most {resident() / 2**30:.2f}")
+    return {
+        "loss": value.item(),
+        "peak_bytes": bytes_.peak,
+        "resident_bytes": resident(),
+        "seconds": round(seconds, 1),
+    }
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="a folder of proteins")
+    parser.add_argument("--chain", default="7zzx_B", help="the protein")
+    parser.add_argument("--crop", type=int, default=256, help="residues; 0: compare only")
+    parser.add_argument("--compare", type=int, default=0, help="residues to compare at; 0: do not")
+    parser.add_argument("--blocks", type=int, default=48, help="Evoformer blocks")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="fp32", help="of weights and activations"
+    )
+    parser.add_argument("--rows", type=int, default=32, help="rows of a slice")
+    parser.add_argument("--length", type=int, default=3, help="blocks recomputed at a time")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
