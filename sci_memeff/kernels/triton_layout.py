@@ -35,9 +35,9 @@ class Arranged:
 
     def restore(self, out: Tensor) -> Tensor:
         """`out`, shaped as `q` here, in the shape that q came in."""
-        ordered = out.reshape(*(self.batch[d] for d in self.order), *out.shape[2:])
-        back = sorted(range(len(self.order)), key=self.order.__getitem__)
-        count = len(back)
+        ordered = out.reshape([*[self.batch[d] for d in self.order], *out.shape[2:]])
+        count = len(self.order)
+        back = [self.order.index(d) for d in range(count)]
         return ordered.permute(*back, count, count + 1, count + 2)
 
 
@@ -60,8 +60,8 @@ def arrange(
     groups = [d for d in range(len(batch)) if pair_bias is not None and pair_bias.shape[d] > 1]
     rows = [d for d in range(len(batch)) if d not in groups]
     order = (*groups, *rows)
-    num_groups = math.prod(batch[d] for d in groups)
-    num_rows = math.prod(batch[d] for d in rows)
+    num_groups = math.prod([batch[d] for d in groups])
+    num_rows = math.prod([batch[d] for d in rows])
 
     def planes(x: Tensor) -> Tensor:
         ordered = x.permute(*order, *range(len(batch), num_axes))

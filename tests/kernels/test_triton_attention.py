@@ -18,18 +18,23 @@ from sci_memeff.kernels.triton_attention import triton_attention
 
 from .triton_process import (
     Case,
+    atomic_ptx,
     broadcast_operands,
     compiled,
     differences,
     errors_beside_plain,
+    in_a_walk,
     process,
     repeats,
     second_derivative,
+    under_torch_compile,
     without_any_key,
     without_biases,
 )
 
 needs_triton = pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed")
+
+ATOMIC = re.compile(r"\b(atom|red)\.[a-z]")  # PTX's atomic instructions
 
 MASK, PAIR = (3, 1, 1, 37), (1, 2, 20, 37)
 CASES = {
@@ -108,6 +113,14 @@ def test_operands_and_gradients_that_are_broadcast(interpreter):
     assert max(interpreter(broadcast_operands)) < 1e-5
 
 
+def test_in_a_walk(interpreter):
+    assert max(interpreter(in_a_walk)) < 2e-5
+
+
+def test_under_torch_compile(interpreter):
+    assert interpreter(under_torch_compile)
+
+
 def test_the_comparison_can_fail(interpreter):
     assert min(interpreter(differences, CASES["mask and pair"], without_biases)) > 1e-2
 
@@ -141,11 +154,15 @@ def test_compiles_for_sm_90_without_atomics_and_within_consumer_cards(compiler, 
     for kernel in kernels:
         assert ".target sm_90" in kernel.ptx
         assert "st.global" in kernel.ptx
-        assert not re.search(r"\b(atom|red)\.(global|shared|relaxed|acq|release)", kernel.ptx)
+        assert not ATOMIC.search(kernel.ptx)
         assert kernel.shared_bytes <= 99 * 1024
         assert kernel.stack_bytes == 0  # nothing is spilled
         if dtype == torch.bfloat16:
             assert "wgmma" in kernel.ptx or "mma.sync" in kernel.ptx
+
+
+def test_an_atomic_addition_would_be_found(compiler):
+    assert ATOMIC.search(compiler(atomic_ptx))
 
 
 def test_fake_tensors_show_shapes_layout_and_flops():

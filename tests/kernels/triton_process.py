@@ -21,6 +21,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sci_memeff.alphafold.attention import Attention
+from sci_memeff.alphafold.triangle_attention import TriangleAttention
+from sci_memeff.chunking.walk import in_slices
 from sci_memeff.errors import SecondDerivativeError
 from sci_memeff.kernels.reference import attention
 from sci_memeff.kernels.triton_attention import triton_attention
@@ -148,6 +151,38 @@ def broadcast_operands() -> list[float]:
     return [(found - wanted).abs().max().item(), *((a - b).abs().max().item() for a, b in pairs)]
 
 
+def in_a_walk() -> list[float]:
+    """Differences of a triangle attention whose rows are walked, and of its parameters."""
+    torch.manual_seed(0)
+    module = TriangleAttention(c_z=16, c_hidden=8, num_heads=2, node="ending")
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    z, grad = torch.randn(1, 11, 11, 16, requires_grad=True), torch.randn(1, 11, 11, 16)
+    mask = torch.rand(1, 11, 11) < 0.7
+    needed = [z, *module.parameters()]
+    wanted = module(z, mask)
+    wanted = [wanted.detach(), *torch.autograd.grad(wanted, needed, grad)]
+    for part in module.modules():
+        if isinstance(part, Attention):
+            part.attend = triton_attention
+    module.walk = in_slices(4)
+    found = module(z, mask)
+    found = [found.detach(), *torch.autograd.grad(found, needed, grad)]
+    return [(a - b).abs().max().item() for a, b in zip(found, wanted, strict=True)]
+
+
+def under_torch_compile() -> bool:
+    """Whether torch traces a call whole, and its gradients come out the same."""
+    needed, masks, grad = Case(masks=((3, 1, 1, 37),), biases=((1, 2, 20, 37),)).tensors()
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        return triton_attention(q, k, v, (masks[0], bias))
+
+    traced = torch.compile(attend, backend="aot_eager", fullgraph=True)
+    found, wanted = (torch.autograd.grad(f(*needed), needed, grad) for f in (traced, attend))
+    return all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
 def second_derivative() -> str:
     """What differentiating the gradients says."""
     needed, _, grad = Case().tensors()
@@ -215,6 +250,17 @@ def compiled(dtype: torch.dtype, c: int) -> list[Compiled]:
         run_forward(q, k, v, mask, pair, out, statistics)
         run_backward((q, k, v, mask, pair), out, statistics, grad, (q, k, v, of_mask, pair))
     return [_describe(kernel) for kernel in kernels]
+
+
+def atomic_ptx() -> str:
+    """What a kernel with atomic additions compiles to."""
+    import triton
+
+    from .triton_atomic import atomic_kernel
+
+    triton.runtime.driver.set_active(NoDevice())
+    x = torch.empty(64, device="meta")
+    return atomic_kernel.warmup(x, x, 64, grid=(1,)).asm["ptx"]
 
 
 def _describe(kernel: Any) -> Compiled:
