@@ -241,7 +241,7 @@ def run_backward(
 
 
 def _run_pair(operands: tuple[Any, ...], dtype: torch.dtype, sizes: Sizes, grad: Tensor) -> None:
-    """The gradient of the pair bias; of few pairs, in parts that add up at most 17 MB of tiles."""
+    """The gradient of the pair bias; of few pairs, in parts, together at most 8 MB."""
     tile = tiles_by_pair(dtype, sizes)
     programs = triton.cdiv(sizes.i, tile.held) * triton.cdiv(sizes.j, tile.read)
     programs *= sizes.g * sizes.h

@@ -161,6 +161,20 @@ def test_compiles_for_sm_90_without_atomics_and_within_consumer_cards(compiler, 
             assert "wgmma" in kernel.ptx or "mma.sync" in kernel.ptx
 
 
+@pytest.mark.parametrize(
+    ("sizes", "with_mask", "with_pair"),
+    [
+        ((1, 1, 1, 1, 1), True, True),  # Triton compiles a size of one, and None, as constants
+        ((2, 3, 1, 1, 37), False, True),
+        ((1, 2, 3, 20, 1), True, False),
+        ((1, 40, 1, 5, 6), False, False),
+    ],
+)
+def test_compiles_for_any_sizes_and_biases(compiler, sizes, with_mask, with_pair):
+    kernels = compiler(compiled, torch.bfloat16, 8, sizes, with_mask, with_pair)
+    assert len(kernels) == 3 + with_pair
+
+
 def test_an_atomic_addition_would_be_found(compiler):
     assert ATOMIC.search(compiler(atomic_ptx))
 

@@ -220,8 +220,14 @@ class NoDevice:
         return 0
 
 
-def compiled(dtype: torch.dtype, c: int) -> list[Compiled]:
-    """Every kernel as it is launched for the type and width, compiled for sm_90, not run."""
+def compiled(
+    dtype: torch.dtype,
+    c: int,
+    sizes: tuple[int, int, int, int, int] = (1, 384, 4, 384, 384),
+    with_mask: bool = True,
+    with_pair: bool = True,
+) -> list[Compiled]:
+    """Every kernel as it is launched for these (g, r, h, i, j), compiled for sm_90, not run."""
     import triton
     from triton.runtime.jit import JITFunction
 
@@ -235,15 +241,15 @@ def compiled(dtype: torch.dtype, c: int) -> list[Compiled]:
         kernels.append(run(self, *args, grid=grid, warmup=True, **kwargs))
         return kernels[-1]
 
-    g, r, h, i, j = 1, 384, 4, 384, 384
-    q, k, v, out, grad = (
-        torch.empty(g, r, n, h, c, dtype=dtype, device="meta").transpose(2, 3)
-        for n in (i, j, j, i, i)
-    )
-    mask = torch.empty(g, r, 1, j, dtype=dtype, device="meta").expand(-1, -1, h, -1)
-    pair = torch.empty(g, h, i, j, dtype=dtype, device="meta")
-    of_mask = torch.empty(g, r, h, j, device="meta")
-    statistics = torch.empty(2, g, r, h, i, device="meta")
+    def empty(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
+        return torch.empty(*shape, dtype=dtype, device="meta")
+
+    g, r, h, i, j = sizes
+    q, k, v, out, grad = (empty(g, r, n, h, c).transpose(2, 3) for n in (i, j, j, i, i))
+    mask = empty(g, r, 1, j).expand(-1, -1, h, -1) if with_mask else None
+    of_mask = empty(g, r, h, j, dtype=torch.float32) if with_mask else None
+    pair = empty(g, h, i, j) if with_pair else None
+    statistics = empty(2, g, r, h, i, dtype=torch.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JITFunction, "run", compile_only)
         triton.runtime.driver.set_active(NoDevice())
