@@ -8,7 +8,7 @@ from sci_memeff.checkpointing import Store, in_segments
 from sci_memeff.chunking import in_slices
 from sci_memeff.kernels import attend
 
-__all__ = ["a_checkpoint_a_block", "in_rows", "whole_network"]
+__all__ = ["DECREASING", "a_checkpoint_a_block", "in_rows", "whole_network"]
 
 
 def in_rows(rows: int) -> Plan:
@@ -36,14 +36,24 @@ def a_checkpoint_a_block() -> Plan:
     )
 
 
-def whole_network(rows: int, length: int, keep: Store, *, two_levels: bool = False) -> Plan:
-    """`in_rows(rows)`, and the Evoformer recomputed `length` blocks at a time, others by one.
+# Of the Evoformer's 48 blocks. A boundary takes about a third of the bytes that a block keeps of
+# its sub-layers' inputs while it is differentiated, so three boundaries less are room for a block.
+DECREASING = (6, 5, 5, 4, 4, 4, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1)
+
+
+def whole_network(
+    rows: int, lengths: int | tuple[int, ...], keep: Store, *, two_levels: bool = False
+) -> Plan:
+    """`in_rows(rows)`, and stacks recomputed: the Evoformer in segments of `lengths` blocks.
 
     With `two_levels`, single blocks are recomputed within those segments.
     """
     inner = in_segments(1) if two_levels else None
-    segments = {stack: in_segments(1, keep=keep) for stack in STACKS}
-    segments["evoformer"] = in_segments(length, inner=inner, keep=keep)
-    segments["structure_module"] = in_segments(1)
+    segments = {
+        "evoformer": in_segments(lengths, inner=inner, keep=keep),
+        "extra_msa_stack": in_segments(2, keep=keep),
+        "template_embedder.template_pair_stack": in_segments(2, keep=keep),
+        "structure_module": in_segments(1),
+    }
     stacks = [Rule(where=where, seam="iterate", use=use) for where, use in segments.items()]
     return Plan(rules=(*in_rows(rows).rules, *stacks))

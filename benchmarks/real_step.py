@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from plans import whole_network
+from plans import DECREASING, whole_network
 from torch import Tensor, nn
 
 from sci_memeff import (
@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> None:
     given = parsed(arguments)
     settings = preset("initial_training")
     settings = replace(settings, model=replace(settings.model, num_evoformer_blocks=given.blocks))
-    plan = whole_network(given.rows, given.length, Device())
+    plan = whole_network(given.rows, tuple(given.lengths), Device())
     torch.manual_seed(1)
     model, loss = AlphaFold(settings.model).train(), AlphaFoldLoss(settings.loss)
     result: dict[str, float] = {}
@@ -141,7 +141,9 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
         "--dtype", choices=DTYPES, default="fp32", help="of weights and activations"
     )
     parser.add_argument("--rows", type=int, default=32, help="rows of a slice")
-    parser.add_argument("--length", type=int, default=3, help="blocks recomputed at a time")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=DECREASING, help="blocks recomputed at a time"
+    )
     return parser.parse_args(arguments)
 
 

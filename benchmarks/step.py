@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plans import a_checkpoint_a_block, whole_network
+from plans import DECREASING, a_checkpoint_a_block, whole_network
 from torch import Tensor, nn
 
 from sci_memeff import (
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> None:
     data = replace(settings.data, crop_size=given.crop or settings.data.crop_size)
     settings = replace(settings, model=model, data=data)
     keep = Host() if given.offload == "host" else Device()
-    plan = whole_network(given.rows, given.length, keep, two_levels=given.two_levels)
+    plan = whole_network(given.rows, tuple(given.lengths), keep, two_levels=given.two_levels)
     ours = simulated(settings, plan, given, updates=2)
     peak = ours.peaks[torch.device("cpu")]
     print(ours)
@@ -116,7 +116,9 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
         "--dtype", choices=DTYPES, default="bf16", help="of weights and activations"
     )
     parser.add_argument("--rows", type=int, default=32, help="rows of a slice")
-    parser.add_argument("--length", type=int, default=3, help="blocks recomputed at a time")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=DECREASING, help="blocks recomputed at a time"
+    )
     parser.add_argument("--two-levels", action="store_true", help="recompute single blocks as well")
     parser.add_argument("--no-flops", action="store_true", help="leave out the network to compare")
     return parser.parse_args(arguments)

@@ -8,9 +8,10 @@ Passes without a gradient, such as all but the last one of recycling, keep nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import torch
 from torch import Tensor
@@ -25,13 +26,17 @@ __all__ = ["InSegments", "in_segments"]
 
 
 def in_segments(
-    length: int,
+    length: int | tuple[int, ...],
     *,
     inner: Iterate | None = None,
     keep: Store = ON_DEVICE,
     spare: Spared = "nothing",
 ) -> InSegments:
     """An `Iterate` that recomputes `length` steps at a time, the last ones possibly fewer.
+
+    Of several lengths each is one segment's, in order, and the last of them all that follow.
+    Decreasing ones need the fewest bytes for their number: in the backward pass the last segment
+    comes first, while all the carries are still there, and the first one comes last, alone.
 
     `inner` iterates over the steps of a segment: `in_segments(7, inner=in_segments(1))` keeps every
     seventh carry, and while a segment is recomputed every one of its carries, so that one step's
@@ -58,13 +63,13 @@ class InSegments:
     with the last tensor that the backward pass needs.
     """
 
-    length: int
+    length: int | tuple[int, ...]
     inner: Iterate | None = None
     keep: Store = ON_DEVICE
     spare: Spared = "nothing"
 
     def __post_init__(self) -> None:
-        if self.length < 1:
+        if min(self._lengths, default=0) < 1:
             raise BadConfigError(
                 f"a segment has at least one step, and its length is {self.length}",
                 mend="give a length of 1 or more; one beyond the stack makes it a single segment",
@@ -97,9 +102,9 @@ class InSegments:
         shelf = self.keep.opened(context) if keeps else None
         sparing = Sparing(self.spare)
         carries = []
-        for start in range(0, len(steps), self.length):
+        for start, stop in self._cuts(len(steps)):
             run = _Segment(
-                tuple(steps[start : start + self.length]),
+                tuple(steps[start:stop]),
                 self.inner or in_turn,
                 num_carried=len(carry),
                 every=every,
@@ -117,6 +122,19 @@ class InSegments:
         if keeps:
             sparing.refuse_in_vain()
         return carries or [carry]
+
+    @property
+    def _lengths(self) -> tuple[int, ...]:
+        return (self.length,) if isinstance(self.length, int) else self.length
+
+    def _cuts(self, num_steps: int) -> Iterator[tuple[int, int]]:
+        """Where each segment of the stack starts and stops."""
+        start = 0
+        for length in chain(self._lengths, repeat(self._lengths[-1])):
+            if start >= num_steps:
+                return
+            yield start, min(start + length, num_steps)
+            start += length
 
 
 @dataclass(frozen=True)

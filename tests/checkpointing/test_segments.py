@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 import weakref
 
 import pytest
@@ -17,6 +18,7 @@ from sci_memeff._types import Iterate, in_turn
 from sci_memeff.checkpointing import InSegments, in_segments
 from sci_memeff.chunking import in_slices
 from sci_memeff.errors import BadConfigError
+from sci_memeff.measure import measure
 
 from .stacks import Stack, answer, assert_bitwise, inputs
 
@@ -38,7 +40,7 @@ TWO_LEVELS = [
 def test_the_answer_is_bitwise_the_plain_one(depth, every, dtype):
     stack, tensors = Stack(depth, dropout=0.3).to(dtype), inputs(dtype)
     plain = answer(stack, tensors, in_turn, every=every)
-    for iterate in [*map(in_segments, LENGTHS), *TWO_LEVELS]:
+    for iterate in [*map(in_segments, [*LENGTHS, (3, 1), (1, 4, 2)]), *TWO_LEVELS]:
         assert_bitwise(answer(stack, tensors, iterate, every=every), plain)
 
 
@@ -243,6 +245,32 @@ def test_boundaries_alone_are_kept(depth, length, inner):
     assert sum(found) < sum(kept(depth, in_turn))
 
 
+@pytest.mark.parametrize(
+    ("lengths", "boundaries"),
+    [((4, 2, 1), 3), ((3, 1), 5), ((7, 5), 1), ((2, 2, 2, 2, 2), 4), ((1,), 7)],
+)
+def test_several_lengths(lengths, boundaries):
+    """The last one is that of all segments after; what goes beyond the stack is left out."""
+    _, (x, y, _) = Stack(1), inputs()
+    assert kept(7, in_segments(lengths)) == sorted([x.nbytes, y.nbytes] * boundaries)
+
+
+def test_decreasing_lengths_need_fewer_bytes():
+    x = torch.randn(1000, requires_grad=True)
+
+    def step(x: Tensor) -> tuple[Tensor]:
+        return (x.sin().sin().sin(),)  # keeps three, where a boundary is one
+
+    def peak(length: int | tuple[int, ...]) -> int:
+        with measure() as bytes_:
+            in_segments(length)([step] * 24, (x,))[0][0].sum().backward()
+        return bytes_.peak_over
+
+    uniform = min(map(peak, range(1, 25)))
+    assert peak((4, 4, 3, 3, 3, 2, 2, 1, 1, 1)) < 0.9 * uniform
+    assert peak((1, 1, 1, 2, 2, 3, 3, 3, 4, 4)) > uniform
+
+
 def test_what_lies_inside_is_freed_and_comes_one_segment_at_a_time():
     """A mark on every step's graph: how many live at once in the backward pass."""
     marks: weakref.WeakSet = weakref.WeakSet()
@@ -337,8 +365,10 @@ def test_in_segments_is_a_value():
         one.length = 4
 
 
-@pytest.mark.parametrize("length", [0, -1])
+@pytest.mark.parametrize("length", [0, -1, (), (3, 0)])
 def test_lengths_that_are_none(length):
-    with pytest.raises(BadConfigError, match=f"at least one step, .* {length}") as caught:
+    with pytest.raises(
+        BadConfigError, match=f"at least one step, .* {re.escape(str(length))}"
+    ) as caught:
         in_segments(length)
     assert caught.match("mend: give a length of 1 or more; one beyond the stack")
