@@ -111,11 +111,17 @@ class RecyclingEmbedder(nn.Module):
 
 
 class ExtraMSAEmbedder(nn.Module):
-    """The extra MSA's letters and deletions, embedded (Algorithm 2, line 15)."""
+    """The extra MSA's letters and deletions, embedded (Algorithm 2, line 15).
+
+    Sequences are independent. A one-hot letter is 23 integers of eight bytes.
+    """
+
+    walk: Walk
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.linear = Linear(25, config.c_e)
+        self.walk = whole
 
     def forward(
         self,
@@ -124,6 +130,11 @@ class ExtraMSAEmbedder(nn.Module):
         deletion_value: Float[Tensor, "*b s i"],
     ) -> Float[Tensor, "*b s i c_e"]:
         """The extra MSA representation."""
+        rows = (letters, has_deletion, deletion_value)
+        return self.walk(self.rows, rows=rows, in_dims=-2, out_dims=-3)
+
+    def rows(self, letters: Tensor, has_deletion: Tensor, deletion_value: Tensor) -> Tensor:
+        """Some sequences of it."""
         dtype = self.linear.weight.dtype
         deletions = torch.stack([has_deletion, deletion_value], dim=-1).to(dtype)
         return self.linear(torch.cat([F.one_hot(letters, 23).to(dtype), deletions], dim=-1))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sci_memeff._types import in_turn, whole
-from sci_memeff.alphafold.embedders import InputEmbedder, RecyclingEmbedder
+from sci_memeff.alphafold.embedders import ExtraMSAEmbedder, InputEmbedder, RecyclingEmbedder
 from sci_memeff.alphafold.evoformer import EvoformerBlock, EvoformerStack, ExtraMSAStack
 from sci_memeff.alphafold.geometry import Rigid, quaternion_to_rotation
 from sci_memeff.alphafold.invariant_point_attention import InvariantPointAttention
@@ -133,6 +133,15 @@ def cases() -> dict[str, Case]:
             InputEmbedder(SMALL),
             {name: features[name] for name in ("target_feat", "residue_index", "msa_feat")},
             N,
+        ),
+        "extra input": Case(
+            ExtraMSAEmbedder(SMALL),
+            {
+                "letters": features["extra_msa"],
+                "has_deletion": features["extra_has_deletion"],
+                "deletion_value": features["extra_deletion_value"],
+            },
+            len(features["extra_msa"][0]),
         ),
         "recycling": Case(
             RecyclingEmbedder(SMALL),
