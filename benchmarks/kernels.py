@@ -187,6 +187,7 @@ def forms(names: Sequence[str], device: str) -> dict[str, Attend]:
 
 def usable(case: Case, chosen: dict[str, Attend], device: str) -> dict[str, Attend]:
     """Those that can do a case; each is run once here, and compiled if it has to be."""
+    torch.compiler.reset()  # after eight compilations of a function it would run it plainly
     found = {}
     for name, form in chosen.items():
         try:

@@ -19,17 +19,19 @@ from sci_memeff.kernels.tiles import tiles_of
 
 __all__ = ["attention", "attention_backward", "attention_kept"]
 
+# The workspace is written to and not declared so: nobody cares what is in it before or after, and
+# torch.compile takes no operation that both writes and returns lists.
 _library = torch.library.Library("sci_memeff", "FRAGMENT")
 _library.define(
-    "attention(Tensor q, Tensor k, Tensor v, Tensor[] biases, Tensor(a!) workspace) -> Tensor"
+    "attention(Tensor q, Tensor k, Tensor v, Tensor[] biases, Tensor workspace) -> Tensor"
 )
 _library.define(
-    "attention_kept(Tensor q, Tensor k, Tensor v, Tensor[] biases, Tensor(a!) workspace)"
+    "attention_kept(Tensor q, Tensor k, Tensor v, Tensor[] biases, Tensor workspace)"
     " -> (Tensor, Tensor[])"
 )
 _library.define(
     "attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor[] biases,"
-    " bool[] needed, Tensor(a!) workspace, Tensor[] kept)"
+    " bool[] needed, Tensor workspace, Tensor[] kept)"
     " -> (Tensor, Tensor, Tensor, Tensor[])"
 )
 
