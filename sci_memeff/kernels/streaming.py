@@ -48,9 +48,9 @@ def blocked(
 ) -> Float[Tensor, "*q i d"]:
     """softmax(q·kᵀ/√c + Σ biases)·v, an `Attend` that keeps the probabilities as well.
 
-    As `streaming` otherwise, with 2·i·j·c FLOPs a head less in the backward pass, a fifth of its time:
-    for walks, whose slices are differentiated as soon as they have been computed again. Elsewhere
-    i·j numbers a head stay alive until the backward pass.
+    As `streaming` otherwise, with 2·i·j·c FLOPs a head less in the backward pass, a fifth of its
+    time: for walks, whose slices are differentiated as soon as they have been computed again.
+    Elsewhere i·j numbers a head stay alive until the backward pass.
     """
     return _attend(q, k, v, biases, keeps=True)
 
