@@ -1,8 +1,8 @@
 """Products of matrices, one for each head, by the library that is the fastest at them.
 
-torch gives single-precision products to MKL, which uses half of the vector units of AMD's
-processors; oneDNN, which torch has for layers of other networks, uses them all
-(benchmarks/kernels.py). It takes one matrix at a time, so it pays for large ones alone.
+torch gives single-precision products to MKL, which on AMD's processors is less than half as fast
+as oneDNN (benchmarks/results/kernels.txt), which torch has for other uses. It takes one matrix at
+a time, so it pays for large ones alone.
 """
 
 from __future__ import annotations
