@@ -6,12 +6,12 @@ from sci_memeff import Plan, Rule
 from sci_memeff._types import whole
 from sci_memeff.checkpointing import Store, in_segments
 from sci_memeff.chunking import in_slices
-from sci_memeff.kernels import attend
+from sci_memeff.kernels import Form, attend
 
-__all__ = ["DECREASING", "a_checkpoint_a_block", "in_rows", "whole_network"]
+__all__ = ["DECREASING", "a_checkpoint_a_block", "in_rows", "of_losses", "whole_network"]
 
 
-def in_rows(rows: int) -> Plan:
+def in_rows(rows: int, attention: Form = "blocked") -> Plan:
     """Every sub-layer `rows` rows, columns or sequences at a time; nothing else recomputed."""
     return Plan(
         rules=(
@@ -21,8 +21,15 @@ def in_rows(rows: int) -> Plan:
             # the block walks both at once
             Rule(where="*msa_att_col", seam="walk", use=whole),
             Rule(where="*msa_transition", seam="walk", use=whole),
-            Rule(where="*.mha", seam="attend", use=attend("auto")),
+            Rule(where="*.mha", seam="attend", use=attend(attention)),
         )
+    )
+
+
+def of_losses(plan: Plan) -> Plan:
+    """What `plan` says about every module's walk: that is for the losses, too."""
+    return Plan(
+        rules=tuple(rule for rule in plan.rules if (rule.where, rule.seam) == ("*", "walk"))
     )
 
 
@@ -46,7 +53,8 @@ def whole_network(
 ) -> Plan:
     """`in_rows(rows)`, and stacks recomputed: the Evoformer in segments of `lengths` blocks.
 
-    With `two_levels`, single blocks are recomputed within those segments.
+    With `two_levels`, single blocks are recomputed within those segments. Attention does not
+    keep a slice's probabilities, which long crops make large.
     """
     inner = in_segments(1) if two_levels else None
     segments = {
@@ -56,4 +64,4 @@ def whole_network(
         "structure_module": in_segments(1),
     }
     stacks = [Rule(where=where, seam="iterate", use=use) for where, use in segments.items()]
-    return Plan(rules=(*in_rows(rows).rules, *stacks))
+    return Plan(rules=(*in_rows(rows, "streaming").rules, *stacks))

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from plans import DECREASING, whole_network
+from plans import DECREASING, of_losses, whole_network
 from torch import Tensor, nn
 
 from sci_memeff import (
@@ -68,7 +68,7 @@ def differences(model: nn.Module, loss: nn.Module, plan: Plan, batch: Batch) -> 
     found = []
     for put in (plan, Plan()):
         apply(model, put)
-        apply(loss, Plan(rules=put.rules[:1]))
+        apply(loss, of_losses(put))
         value = loss_of(model, loss, batch)
         value.backward()
         found.append((value.item(), [p.grad for p in model.parameters()]))
@@ -110,7 +110,7 @@ def one_step(
     given: argparse.Namespace, settings: Preset, model: nn.Module, plan: Plan
 ) -> dict[str, float]:
     """The step, with what it took."""
-    loss = apply(AlphaFoldLoss(settings.loss), Plan(rules=plan.rules[:1]))
+    loss = apply(AlphaFoldLoss(settings.loss), of_losses(plan))
     batch = features(given, settings, given.crop)
     apply(model, plan)
     optimizer = AdamWithAverage(model, settings.optimizer)

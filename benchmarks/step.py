@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plans import DECREASING, a_checkpoint_a_block, whole_network
+from plans import DECREASING, a_checkpoint_a_block, of_losses, whole_network
 from torch import Tensor, nn
 
 from sci_memeff import (
@@ -58,7 +58,7 @@ def build(settings: Preset, plan: Plan, dtype: torch.dtype) -> Callable[[], nn.M
 
 
 def step_of(settings: Preset, plan: Plan) -> Callable[[nn.Module, Batch], Tensor]:
-    loss = apply(AlphaFoldLoss(settings.loss), Plan(rules=plan.rules[:1]))
+    loss = apply(AlphaFoldLoss(settings.loss), of_losses(plan))
 
     def step(model: nn.Module, batch: Batch) -> Tensor:
         return loss(model(batch), {name: x[..., -1] for name, x in batch.items()})[0]

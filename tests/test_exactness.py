@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.plans import in_rows, whole_network
+from benchmarks.plans import in_rows, of_losses, whole_network
 from sci_memeff import Plan, apply
 from sci_memeff.alphafold.evoformer import EvoformerStack, ExtraMSAStack
 from sci_memeff.alphafold.model import AlphaFold
@@ -39,7 +39,7 @@ def plain(request) -> tuple[Step, bool, dict[str, Tensor]]:
 def planned(step: Step, plan: Plan) -> Step:
     step = copy.deepcopy(step)
     apply(step.model, plan)
-    apply(step.loss, Plan(rules=plan.rules[:1]))
+    apply(step.loss, of_losses(plan))
     return step
 
 

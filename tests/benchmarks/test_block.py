@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-COMMAND = Path(__file__).parents[2] / "benchmarks" / "block.py"
+from .command import printed
+
 # GB over inputs, parameters and output gradients at (128, 256); OpenFold v2 needs 2.02 and 4.04
 BARS = {"bf16": 0.22, "fp32": 0.45}
 
 
-def printed(*arguments: str) -> tuple[list[str], dict]:
-    command = [sys.executable, str(COMMAND), *arguments]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    return lines, json.loads(lines[-1])
-
-
 @pytest.mark.parametrize("dtype", BARS)
 def test_a_block_keeps_its_bar(dtype):
-    lines, result = printed("--n-seq", "128", "--n-res", "256", "--dtype", dtype)
+    lines, result = printed("block", "--n-seq", "128", "--n-res", "256", "--dtype", dtype)
     peaks = {line[:26].strip(): float(line[26:].split()[0]) for line in lines[2:-1]}
     *others, ours = peaks.values()
     assert list(peaks)[2] == "two lines"
@@ -34,7 +24,7 @@ def test_a_block_keeps_its_bar(dtype):
 
 def test_a_real_run_has_the_bytes_that_the_simulation_says():
     small = ("--n-seq", "12", "--n-res", "20", "--dtype", "fp32")
-    _, simulated = printed(*small)
-    lines, real = printed(*small, "--real")
+    _, simulated = printed("block", *small)
+    lines, real = printed("block", *small, "--real")
     assert "ours, a real run" in lines[-2]
     assert real == simulated
