@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sci_memeff import Plan, Rule
 from sci_memeff._types import whole
-from sci_memeff.checkpointing import Store, in_segments
+from sci_memeff.checkpointing import Device, Store, in_segments
 from sci_memeff.chunking import in_slices
 from sci_memeff.kernels import Form, attend
 
@@ -57,10 +57,11 @@ def whole_network(
     keep a slice's probabilities, which long crops make large.
     """
     inner = in_segments(1) if two_levels else None
+    others = 2 if keep == Device() else 1  # boundaries that are elsewhere take no room here
     segments = {
         "evoformer": in_segments(lengths, inner=inner, keep=keep),
-        "extra_msa_stack": in_segments(2, keep=keep),
-        "template_embedder.template_pair_stack": in_segments(2, keep=keep),
+        "extra_msa_stack": in_segments(others, keep=keep),
+        "template_embedder.template_pair_stack": in_segments(others, keep=keep),
         "structure_module": in_segments(1),
     }
     stacks = [Rule(where=where, seam="iterate", use=use) for where, use in segments.items()]

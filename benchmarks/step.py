@@ -87,7 +87,8 @@ def main(arguments: list[str]) -> None:
     data = replace(settings.data, crop_size=given.crop or settings.data.crop_size)
     settings = replace(settings, model=model, data=data)
     keep = Host() if given.offload == "host" else Device()
-    plan = whole_network(given.rows, tuple(given.lengths), keep, two_levels=given.two_levels)
+    lengths = tuple(given.lengths) if given.lengths else (1,) if given.offload else DECREASING
+    plan = whole_network(given.rows, lengths, keep, two_levels=given.two_levels)
     ours = simulated(settings, plan, given, updates=2)
     peak = ours.peaks[torch.device("cpu")]
     print(ours)
@@ -117,7 +118,10 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--rows", type=int, default=32, help="rows of a slice")
     parser.add_argument(
-        "--lengths", type=int, nargs="+", default=DECREASING, help="blocks recomputed at a time"
+        "--lengths",
+        type=int,
+        nargs="+",
+        help=f"blocks recomputed at a time, in order; {DECREASING}, or 1 with --offload",
     )
     parser.add_argument("--two-levels", action="store_true", help="recompute single blocks as well")
     parser.add_argument("--no-flops", action="store_true", help="leave out the network to compare")
