@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sci_memeff import Plan, Rule
 from sci_memeff._types import whole
-from sci_memeff.checkpointing import Device, Store, in_segments
+from sci_memeff.checkpointing import Device, Host, Store, in_segments
 from sci_memeff.chunking import in_slices
 from sci_memeff.kernels import Form, attend
 
@@ -60,9 +62,14 @@ def whole_network(
     others = 2 if keep == Device() else 1  # boundaries that are elsewhere take no room here
     segments = {
         "evoformer": in_segments(lengths, inner=inner, keep=keep),
-        "extra_msa_stack": in_segments(others, keep=keep),
+        "extra_msa_stack": in_segments(others, keep=_not_ahead(keep)),
         "template_embedder.template_pair_stack": in_segments(others, keep=keep),
         "structure_module": in_segments(1),
     }
     stacks = [Rule(where=where, seam="iterate", use=use) for where, use in segments.items()]
     return Plan(rules=(*in_rows(rows, "streaming").rules, *stacks))
+
+
+def _not_ahead(keep: Store) -> Store:
+    """For the extra MSA, which is large: its way back is short beside a block's work."""
+    return replace(keep, ahead=False) if isinstance(keep, Host) else keep

@@ -33,14 +33,21 @@ class Copy(Protocol):
 class Shelf:
     """Keeps big tensors as copies, each of them once, and everything else as it is.
 
-    The context is the same for every segment, so moving it would free nothing.
+    The context is the same for every segment, so moving it would free nothing. With `ahead`, the
+    copies of one segment are sent for when the one after it begins.
     """
 
     def __init__(
-        self, copies: Callable[[Tensor], Copy], context: Sequence[Tensor], min_bytes: int
+        self,
+        copies: Callable[[Tensor], Copy],
+        context: Sequence[Tensor],
+        min_bytes: int,
+        *,
+        ahead: bool = True,
     ) -> None:
         self._copies = copies
         self._min_bytes = min_bytes
+        self._ahead = ahead
         self._stays = {x.untyped_storage()._cdata: x for x in context}
         self._known: dict[tuple[Any, ...], tuple[StorageWeakRef, weakref.ref[_Kept]]] = {}
         self._segments: list[weakref.WeakSet[_Kept]] = []
@@ -77,7 +84,7 @@ class Shelf:
             self._prefetch(placed.segment)
         tensor = placed.kept.copy.fetch()
         _note(fetched=tensor.nbytes)
-        if begins and placed.segment:
+        if begins and placed.segment and self._ahead:
             self._prefetch(placed.segment - 1)
         return tensor
 

@@ -34,19 +34,20 @@ class Host:
 
     A GPU's tensors are copied to pinned memory on a stream of their own, and the ones that the
     backward pass needs next come back while it computes, so that two boundaries are on the device
-    at most. Tensors of the CPU are copied as well, which frees nothing: the copy is what a
+    at most; without `ahead` a single one, for which the backward pass waits. Tensors of the CPU are copied as well, which frees nothing: the copy is what a
     machine without a GPU shows of it. Fake tensors stand for a GPU's: they leave for the meta
     device, and come ahead.
     """
 
     min_bytes: int = _MIB
+    ahead: bool = True
 
     def __post_init__(self) -> None:
         _check(self.min_bytes)
 
     def opened(self, context: Sequence[Tensor]) -> Shelf:
         """A shelf for one run through a stack with this context."""
-        return Shelf(HostCopies(), context, self.min_bytes)
+        return Shelf(HostCopies(), context, self.min_bytes, ahead=self.ahead)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,12 +31,13 @@ class Noted:
 class NotedStore:
     """A store of `Noted` ones, named by segment and place."""
 
-    def __init__(self, log: list[str]) -> None:
+    def __init__(self, log: list[str], *, ahead: bool = True) -> None:
         self.log = log
+        self.ahead = ahead
         self.count = 0
 
     def opened(self, context) -> Shelf:
-        return Shelf(self.copy, context, min_bytes=0)
+        return Shelf(self.copy, context, min_bytes=0, ahead=self.ahead)
 
     def copy(self, tensor: Tensor) -> Noted:
         segment, place = divmod(self.count, 2)
@@ -44,10 +45,11 @@ class NotedStore:
         return Noted(tensor, self.log, f"{segment}{'xy'[place]}")
 
 
-def test_the_segment_before_is_on_its_way_while_one_is_recomputed():
+def order_of(*, ahead: bool) -> list[str]:
+    """What a backward pass through three steps asks for, by segment."""
     log: list[str] = []
     iterate = in_segments(1)
-    object.__setattr__(iterate, "keep", NotedStore(log))
+    object.__setattr__(iterate, "keep", NotedStore(log, ahead=ahead))
 
     def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         log.append("step")
@@ -59,12 +61,21 @@ def test_the_segment_before_is_on_its_way_while_one_is_recomputed():
     log.clear()
     (x1.sum() + y1.sum()).backward()
     # which one of a segment's comes first does not matter
-    order = [line.rstrip("xy") for line in log]
-    assert order == [
+    return [line.rstrip("xy") for line in log]
+
+
+def test_the_segment_before_is_on_its_way_while_one_is_recomputed():
+    assert order_of(ahead=True) == [
         *["prefetch 2", "prefetch 2", "fetch 2", "prefetch 1", "prefetch 1", "fetch 2", "step"],
         *["fetch 1", "prefetch 0", "prefetch 0", "fetch 1", "step"],
         *["fetch 0", "fetch 0", "step"],
     ]
+
+
+def test_every_segment_waits_for_its_own_where_nothing_comes_ahead():
+    of_one = ["prefetch", "prefetch", "fetch", "fetch", "step"]
+    names = [f"{word} {i}" if word != "step" else word for i in (2, 1, 0) for word in of_one]
+    assert order_of(ahead=False) == names
 
 
 def test_what_passes_segments_by_is_fetched_for_each():

@@ -44,4 +44,5 @@ def boundaries_alive(keep: Store) -> list[int]:
 def test_the_host_gives_back_one_ahead():
     assert boundaries_alive(Device()) == [6, 5, 4, 3, 2, 1]
     assert boundaries_alive(Host(min_bytes=0)) == [2, 2, 2, 2, 2, 1]
+    assert boundaries_alive(Host(min_bytes=0, ahead=False)) == [1] * 6
     assert boundaries_alive(Disk(min_bytes=0)) == [1] * 6
