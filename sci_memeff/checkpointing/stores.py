@@ -34,9 +34,11 @@ class Host:
 
     A GPU's tensors are copied to pinned memory on a stream of their own, and the ones that the
     backward pass needs next come back while it computes, so that two boundaries are on the device
-    at most; without `ahead` a single one, for which the backward pass waits. Tensors of the CPU are copied as well, which frees nothing: the copy is what a
-    machine without a GPU shows of it. Fake tensors stand for a GPU's: they leave for the meta
-    device, and come ahead.
+    at most; without `ahead` a single one, for which the backward pass waits.
+
+    Tensors of the CPU are copied as well, which frees nothing: the copy is what a machine without
+    a GPU shows of it. Fake tensors stand for a GPU's: they leave for the meta device, and come
+    back as a GPU's would.
     """
 
     min_bytes: int = _MIB
