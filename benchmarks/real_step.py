@@ -1,13 +1,16 @@
 """A real training step of the whole AlphaFold 2 on a real protein, within few bytes.
 
     MALLOC_MMAP_THRESHOLD_=1048576 python benchmarks/real_step.py --data DIR [--crop 256] ...
+    python benchmarks/real_step.py --data DIR --crop 32 --compare
 
 Forward, losses, backward and one update (Adam and averaged weights) of 48 blocks at the sizes of
 initial training. Told are the live bytes, counted, and the process's resident ones, as the kernel
 saw them; the variable keeps the C library from holding on to freed memory, which is otherwise what
-the resident bytes show. Before that, at --compare residues, where the plain network still fits,
-the losses and all gradients of both are compared. Ends with one line of JSON: {"loss",
-"peak_bytes", "resident_bytes", "seconds", "loss_difference", "worst_gradient_difference"}.
+the resident bytes show. Ends with one line of JSON: {"loss", "peak_bytes", "resident_bytes",
+"seconds"}.
+
+With --compare, at a crop where the plain network still fits, the losses and all gradients of both
+are compared instead, in fp32: {"loss", "loss_difference", "worst_gradient_difference"}.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from pathlib import Path
 import torch
 from plans import DECREASING, of_losses, whole_network
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sci_memeff import (
     AlphaFold,
@@ -35,7 +39,6 @@ from sci_memeff import (
     make_batch,
     measure,
     preset,
-    restore,
 )
 from sci_memeff.checkpointing import Device
 from sci_memeff.data.example import Example
@@ -45,9 +48,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 Batch = dict[str, Tensor]
 
 
-def features(given: argparse.Namespace, settings: Preset, crop: int) -> Batch:
+def features(given: argparse.Namespace, settings: Preset) -> Batch:
     """The chain's, at the preset's sizes but for the crop; one pass."""
-    data = replace(settings.data, crop_size=crop, fixed_size=True, max_recycling=0)
+    data = replace(settings.data, crop_size=given.crop, fixed_size=True, max_recycling=0)
     data = replace(data, distillation_probability=0.0)
     folder = TrainingData(DataFolder(given.data), data)
     for k in range(1000):
@@ -74,13 +77,11 @@ def differences(model: nn.Module, loss: nn.Module, plan: Plan, batch: Batch) -> 
         found.append((value.item(), [p.grad for p in model.parameters()]))
         model.zero_grad(set_to_none=True)
     (ours, our_grads), (plain, plain_grads) = found
-    norm = torch.nn.utils.get_total_norm([g for g in plain_grads if g is not None])
-    worst = max(
-        float((a - b).norm() / norm)
-        for a, b in zip(our_grads, plain_grads, strict=True)
-        if a is not None and b is not None
-    )
-    return {"loss_difference": abs(ours - plain) / abs(plain), "worst_gradient_difference": worst}
+    pairs = [(a, b) for a, b in zip(our_grads, plain_grads, strict=True) if b is not None]
+    norm = torch.nn.utils.get_total_norm([b for _, b in pairs])
+    worst = max(float("inf") if a is None else float((a - b).norm() / norm) for a, b in pairs)
+    difference = abs(ours - plain) / abs(plain)
+    return {"loss": plain, "loss_difference": difference, "worst_gradient_difference": worst}
 
 
 def resident() -> int:
@@ -95,25 +96,20 @@ def main(arguments: list[str]) -> None:
     plan = whole_network(given.rows, tuple(given.lengths), Device())
     torch.manual_seed(1)
     model, loss = AlphaFold(settings.model).train(), AlphaFoldLoss(settings.loss)
-    result: dict[str, float] = {}
+    batch = features(given, settings)
     if given.compare:
-        batch = features(given, settings, given.compare)
         result = differences(model, loss, plan, batch)
-        print(f"{given.compare} residues, fp32, against the plain network: {result}", flush=True)
-        restore(model)
-    if given.crop:
-        result = one_step(given, settings, model.to(DTYPES[given.dtype]), plan) | result
+    else:
+        model = apply(model.to(DTYPES[given.dtype]), plan)
+        optimizer = AdamWithAverage(model, settings.optimizer)
+        result = one_step(model, apply(loss, of_losses(plan)), optimizer, batch)
     print(json.dumps(result))
 
 
 def one_step(
-    given: argparse.Namespace, settings: Preset, model: nn.Module, plan: Plan
+    model: nn.Module, loss: nn.Module, optimizer: Optimizer, batch: Batch
 ) -> dict[str, float]:
     """The step, with what it took."""
-    loss = apply(AlphaFoldLoss(settings.loss), of_losses(plan))
-    batch = features(given, settings, given.crop)
-    apply(model, plan)
-    optimizer = AdamWithAverage(model, settings.optimizer)
     before, start = resident(), time.perf_counter()
     with measure(model) as bytes_:
         value = loss_of(model, loss, batch)
@@ -134,8 +130,8 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="a folder of proteins")
     parser.add_argument("--chain", default="7zzx_B", help="the protein")
-    parser.add_argument("--crop", type=int, default=256, help="residues; 0: compare only")
-    parser.add_argument("--compare", type=int, default=0, help="residues to compare at; 0: do not")
+    parser.add_argument("--crop", type=int, default=256, help="residues")
+    parser.add_argument("--compare", action="store_true", help="with the plain network, instead")
     parser.add_argument("--blocks", type=int, default=48, help="Evoformer blocks")
     parser.add_argument(
         "--dtype", choices=DTYPES, default="fp32", help="of weights and activations"

@@ -14,13 +14,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.plans import in_rows, of_losses, whole_network
 from sci_memeff import Plan, apply
 from sci_memeff.alphafold.evoformer import EvoformerStack, ExtraMSAStack
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.checkpointing import Device, Disk, Host
 from tests.alphafold.networks import SMALL, random_batch, random_mask, redrawn
 from tests.alphafold.training_step import Step, assert_same, loss_and_gradients
+from tests.benchmarks.command import module
+
+plans = module("plans")
+in_rows, of_losses, whole_network = plans.in_rows, plans.of_losses, plans.whole_network
 
 PLANS = {
     "one row": whole_network(1, 1, Device()),
