@@ -84,13 +84,13 @@ DEMO = Preset(
     optimizer=OptimizerConfig(
         learning_rate=2e-3,
         warmup_samples=50,
-        decay_after_samples=1100,
+        decay_after_samples=1700,
         decay_factor=0.2,
         batch_size=1,
         beta2=0.99,
         ema_decay=0.99,
     ),
-    run=RunConfig(steps=1600, validate_every=400, checkpoint_every=320, keep_checkpoints=2),
+    run=RunConfig(steps=2400, validate_every=600, checkpoint_every=480, keep_checkpoints=2),
 )
 
 PRESETS = {preset.name: preset for preset in (DEMO, INITIAL_TRAINING, FINETUNING)}
