@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sci_memeff import Plan, Rule
-from sci_memeff._types import whole
 from sci_memeff.checkpointing import Device, Host, Store, in_segments
-from sci_memeff.chunking import in_slices
+from sci_memeff.chunking import in_slices, whole
 from sci_memeff.kernels import Form, attend
 
 __all__ = ["DECREASING", "a_checkpoint_a_block", "in_rows", "of_losses", "whole_network"]

@@ -5,7 +5,8 @@
 Two updates are simulated, since Adam's states are there from the second on, on the features of a
 bundled protein padded to the preset's sizes. FLOPs are against those of the plain network with one
 checkpoint around every block. Ends with one line of JSON: {"peak_bytes", "states_bytes",
-"flops_ratio"}; the peak has everything in it: states, features and what the step makes.
+"flops_ratio"}. The peak has everything in it: states (parameters, gradients, the optimizer's),
+features and what the step makes.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def step_of(settings: Preset, plan: Plan) -> Callable[[nn.Module, Batch], Tensor
     return step
 
 
-def simulated(settings: Preset, plan: Plan, given: argparse.Namespace, updates: int) -> Measured:
+def simulated(settings: Preset, plan: Plan, given: argparse.Namespace) -> Measured:
     def optimizer(model: nn.Module) -> Any:
         return AdamWithAverage(model, settings.optimizer)
 
@@ -75,7 +76,7 @@ def simulated(settings: Preset, plan: Plan, given: argparse.Namespace, updates: 
         step_of(settings, plan),
         features(settings, given.passes),
         optimizer=optimizer,
-        updates=updates,
+        updates=2,
         device="cpu",
     )
 
@@ -89,16 +90,16 @@ def main(arguments: list[str]) -> None:
     keep = Host() if given.offload == "host" else Device()
     lengths = tuple(given.lengths) if given.lengths else (1,) if given.offload else DECREASING
     plan = whole_network(given.rows, lengths, keep, two_levels=given.two_levels)
-    ours = simulated(settings, plan, given, updates=2)
-    peak = ours.peaks[torch.device("cpu")]
+    ours = simulated(settings, plan, given)
     print(ours)
-    result: dict[str, Any] = {
-        "peak_bytes": peak,
-        "states_bytes": 20
-        * sum(p.numel() for p in build(settings, Plan(), torch.float32)().parameters()),
+    kinds = ours.by_kind
+    states = sum(kinds[kind].highest for kind in ("parameters", "gradients", "optimizer"))
+    result: dict[str, float] = {
+        "peak_bytes": ours.peaks[torch.device("cpu")],
+        "states_bytes": states,
     }
     if not given.no_flops:
-        once = simulated(settings, a_checkpoint_a_block(), given, updates=2)
+        once = simulated(settings, a_checkpoint_a_block(), given)
         print(f"\na checkpoint a block: {once.peak / 2**30:.2f} GiB, {once.flops:.4g} FLOP")
         result["flops_ratio"] = round(ours.flops / once.flops, 4)
     print(json.dumps(result))

@@ -1,5 +1,6 @@
 """Walks: a function evaluated some rows at a time, whose graph is never kept."""
 
+from sci_memeff._types import whole
 from sci_memeff.chunking.walk import InSlices, in_slices, walk
 
-__all__ = ["InSlices", "in_slices", "walk"]
+__all__ = ["InSlices", "in_slices", "walk", "whole"]
