@@ -9,7 +9,7 @@ from sci_memeff.checkpointing import Device, Host, Store, in_segments
 from sci_memeff.chunking import in_slices, whole
 from sci_memeff.kernels import Form, attend
 
-__all__ = ["DECREASING", "a_checkpoint_a_block", "in_rows", "of_losses", "whole_network"]
+__all__ = ["DECREASING", "a_checkpoint_a_block", "in_rows", "whole_network"]
 
 
 def in_rows(rows: int, attention: Form = "blocked") -> Plan:
@@ -27,14 +27,8 @@ def in_rows(rows: int, attention: Form = "blocked") -> Plan:
     )
 
 
-def of_losses(plan: Plan) -> Plan:
-    """What `plan` says about every module's walk: that is for the losses, too."""
-    return Plan(
-        rules=tuple(rule for rule in plan.rules if (rule.where, rule.seam) == ("*", "walk"))
-    )
-
-
-STACKS = ("evoformer", "extra_msa_stack", "template_embedder.template_pair_stack")
+# With a star before: the network may be part of another module, beside its losses.
+STACKS = ("*evoformer", "*extra_msa_stack", "*template_pair_stack")
 
 
 def a_checkpoint_a_block() -> Plan:
@@ -60,10 +54,10 @@ def whole_network(
     inner = in_segments(1) if two_levels else None
     others = 2 if keep == Device() else 1  # boundaries that are elsewhere take no room here
     segments = {
-        "evoformer": in_segments(lengths, inner=inner, keep=keep),
-        "extra_msa_stack": in_segments(others, keep=_not_ahead(keep)),
-        "template_embedder.template_pair_stack": in_segments(others, keep=keep),
-        "structure_module": in_segments(1),
+        "*evoformer": in_segments(lengths, inner=inner, keep=keep),
+        "*extra_msa_stack": in_segments(others, keep=_not_ahead(keep)),
+        "*template_pair_stack": in_segments(others, keep=keep),
+        "*structure_module": in_segments(1),
     }
     stacks = [Rule(where=where, seam="iterate", use=use) for where, use in segments.items()]
     return Plan(rules=(*in_rows(rows, "streaming").rules, *stacks))

@@ -24,13 +24,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from plans import DECREASING, of_losses, whole_network
+from plans import DECREASING, whole_network
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from sci_memeff import (
-    AlphaFold,
-    AlphaFoldLoss,
     DataFolder,
     Plan,
     Preset,
@@ -42,16 +39,15 @@ from sci_memeff import (
 )
 from sci_memeff.checkpointing import Device
 from sci_memeff.data.example import Example
-from sci_memeff.training.states import AdamWithAverage
+from sci_memeff.training.batch import Batch
+from sci_memeff.training.setup import Setup, alphafold_setup
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-Batch = dict[str, Tensor]
 
 
 def features(given: argparse.Namespace, settings: Preset) -> Batch:
     """The chain's, at the preset's sizes but for the crop; one pass."""
-    data = replace(settings.data, crop_size=given.crop, fixed_size=True, max_recycling=0)
-    data = replace(data, distillation_probability=0.0)
+    data = replace(settings.data, fixed_size=True, max_recycling=0, distillation_probability=0.0)
     folder = TrainingData(DataFolder(given.data), data)
     for k in range(1000):
         found = folder[k]
@@ -60,19 +56,17 @@ def features(given: argparse.Namespace, settings: Preset) -> Batch:
     raise SystemExit(f"none of 1000 samples of {given.data} was {given.chain}")
 
 
-def loss_of(model: nn.Module, loss: nn.Module, batch: Batch) -> Tensor:
+def loss_of(setup: Setup, model: nn.Module, batch: Batch) -> Tensor:
     """With dropout, the same at every call."""
     torch.manual_seed(0)
-    return loss(model(batch), {name: x[..., -1] for name, x in batch.items()})[0]
+    return setup.step(model, batch)
 
 
-def differences(model: nn.Module, loss: nn.Module, plan: Plan, batch: Batch) -> dict[str, float]:
+def differences(setup: Setup, model: nn.Module, plan: Plan, batch: Batch) -> dict[str, float]:
     """Of the planned network's loss and gradients from the plain one's, relative."""
     found = []
     for put in (plan, Plan()):
-        apply(model, put)
-        apply(loss, of_losses(put))
-        value = loss_of(model, loss, batch)
+        value = loss_of(setup, apply(model, put), batch)
         value.backward()
         found.append((value.item(), [p.grad for p in model.parameters()]))
         model.zero_grad(set_to_none=True)
@@ -91,28 +85,28 @@ def resident() -> int:
 
 def main(arguments: list[str]) -> None:
     given = parsed(arguments)
-    settings = preset("initial_training")
-    settings = replace(settings, model=replace(settings.model, num_evoformer_blocks=given.blocks))
+    setup = alphafold_setup(
+        preset("initial_training"),
+        dtype=torch.float32 if given.compare else DTYPES[given.dtype],
+        crop=given.crop,
+        num_evoformer_blocks=given.blocks,
+    )
     plan = whole_network(given.rows, tuple(given.lengths), Device())
     torch.manual_seed(1)
-    model, loss = AlphaFold(settings.model).train(), AlphaFoldLoss(settings.loss)
-    batch = features(given, settings)
+    model, batch = setup.model(), features(given, setup.settings)
     if given.compare:
-        result = differences(model, loss, plan, batch)
+        result = differences(setup, model, plan, batch)
     else:
-        model = apply(model.to(DTYPES[given.dtype]), plan)
-        optimizer = AdamWithAverage(model, settings.optimizer)
-        result = one_step(model, apply(loss, of_losses(plan)), optimizer, batch)
+        result = one_step(setup, apply(model, plan), batch)
     print(json.dumps(result))
 
 
-def one_step(
-    model: nn.Module, loss: nn.Module, optimizer: Optimizer, batch: Batch
-) -> dict[str, float]:
+def one_step(setup: Setup, model: nn.Module, batch: Batch) -> dict[str, float]:
     """The step, with what it took."""
+    optimizer = setup.optimizer(model)
     before, start = resident(), time.perf_counter()
     with measure(model) as bytes_:
-        value = loss_of(model, loss, batch)
+        value = loss_of(setup, model, batch)
         value.backward()
         optimizer.step()
     seconds = time.perf_counter() - start

@@ -2,8 +2,8 @@
 
     python benchmarks/step.py --preset finetuning [--offload host] [--crop N] [--blocks N] ...
 
-Two updates are simulated, since Adam's states are there from the second on, on the features of a
-bundled protein padded to the preset's sizes. FLOPs are against those of the plain network with one
+Two updates are simulated, since Adam's states are there from the second on, on features of the
+preset's sizes. FLOPs are against those of the plain network with one
 checkpoint around every block. Ends with one line of JSON: {"peak_bytes", "states_bytes",
 "flops_ratio"}. The peak has everything in it: states (parameters, gradients, the optimizer's),
 features and what the step makes.
@@ -14,68 +14,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import torch
-from plans import DECREASING, a_checkpoint_a_block, of_losses, whole_network
-from torch import Tensor, nn
+from plans import DECREASING, a_checkpoint_a_block, whole_network
 
-from sci_memeff import (
-    AlphaFold,
-    AlphaFoldLoss,
-    DataFolder,
-    Plan,
-    Preset,
-    TrainingData,
-    apply,
-    make_batch,
-    preset,
-    simulate,
-)
+from sci_memeff import Plan, apply, preset, simulate
 from sci_memeff.checkpointing import Device, Host
-from sci_memeff.data.example import Example
 from sci_memeff.measure import Measured
-from sci_memeff.training.states import AdamWithAverage
+from sci_memeff.training.setup import Setup, alphafold_setup
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-BUNDLED = Path(__file__).parent.parent / "data"
-Batch = dict[str, Tensor]
 
 
-def features(settings: Preset, passes: int) -> Batch:
-    """Those of a bundled protein at the preset's sizes, on the meta device."""
-    data = replace(settings.data, fixed_size=True, max_recycling=0)
-    example = TrainingData(DataFolder(BUNDLED), data)[3]
-    assert isinstance(example, Example)
-    batch = make_batch([example])
-    return {name: x.to("meta").expand(*x.shape[:-1], passes) for name, x in batch.items()}
-
-
-def build(settings: Preset, plan: Plan, dtype: torch.dtype) -> Callable[[], nn.Module]:
-    return lambda: apply(AlphaFold(settings.model).to(dtype).train(), plan)
-
-
-def step_of(settings: Preset, plan: Plan) -> Callable[[nn.Module, Batch], Tensor]:
-    loss = apply(AlphaFoldLoss(settings.loss), of_losses(plan))
-
-    def step(model: nn.Module, batch: Batch) -> Tensor:
-        return loss(model(batch), {name: x[..., -1] for name, x in batch.items()})[0]
-
-    return step
-
-
-def simulated(settings: Preset, plan: Plan, given: argparse.Namespace) -> Measured:
-    def optimizer(model: nn.Module) -> Any:
-        return AdamWithAverage(model, settings.optimizer)
-
+def simulated(setup: Setup, plan: Plan) -> Measured:
     return simulate(
-        build(settings, plan, DTYPES[given.dtype]),
-        step_of(settings, plan),
-        features(settings, given.passes),
-        optimizer=optimizer,
+        lambda: apply(setup.model(), plan),
+        setup.step,
+        setup.batch,
+        optimizer=setup.optimizer,
         updates=2,
         device="cpu",
     )
@@ -83,14 +39,17 @@ def simulated(settings: Preset, plan: Plan, given: argparse.Namespace) -> Measur
 
 def main(arguments: list[str]) -> None:
     given = parsed(arguments)
-    settings = preset(given.preset)
-    model = replace(settings.model, num_evoformer_blocks=given.blocks)
-    data = replace(settings.data, crop_size=given.crop or settings.data.crop_size)
-    settings = replace(settings, model=model, data=data)
+    setup = alphafold_setup(
+        preset(given.preset),
+        dtype=DTYPES[given.dtype],
+        crop=given.crop,
+        num_evoformer_blocks=given.blocks,
+        passes=given.passes,
+    )
     keep = Host() if given.offload == "host" else Device()
     lengths = tuple(given.lengths) if given.lengths else (1,) if given.offload else DECREASING
     plan = whole_network(given.rows, lengths, keep, two_levels=given.two_levels)
-    ours = simulated(settings, plan, given)
+    ours = simulated(setup, plan)
     print(ours)
     kinds = ours.by_kind
     states = sum(kinds[kind].highest for kind in ("parameters", "gradients", "optimizer"))
@@ -99,7 +58,7 @@ def main(arguments: list[str]) -> None:
         "states_bytes": states,
     }
     if not given.no_flops:
-        once = simulated(settings, a_checkpoint_a_block(), given)
+        once = simulated(setup, a_checkpoint_a_block())
         print(f"\na checkpoint a block: {once.peak / 2**30:.2f} GiB, {once.flops:.4g} FLOP")
         result["flops_ratio"] = round(ours.flops / once.flops, 4)
     print(json.dumps(result))

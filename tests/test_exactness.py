@@ -23,7 +23,7 @@ from tests.alphafold.training_step import Step, assert_same, loss_and_gradients
 from tests.benchmarks.command import module
 
 plans = module("plans")
-in_rows, of_losses, whole_network = plans.in_rows, plans.of_losses, plans.whole_network
+in_rows, whole_network = plans.in_rows, plans.whole_network
 
 PLANS = {
     "one row": whole_network(1, 1, Device()),
@@ -40,10 +40,7 @@ def plain(request) -> tuple[Step, bool, dict[str, Tensor]]:
 
 
 def planned(step: Step, plan: Plan) -> Step:
-    step = copy.deepcopy(step)
-    apply(step.model, plan)
-    apply(step.loss, of_losses(plan))
-    return step
+    return apply(copy.deepcopy(step), plan)
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -6,7 +6,7 @@ meanings are OpenFold v2's, so dictionaries go either way.
 
 from __future__ import annotations
 
-__all__ = ["AXES", "CLUSTERS", "EXTRA", "RESIDUES", "TEMPLATES"]
+__all__ = ["AXES", "CLUSTERS", "EXTRA", "INTEGERS", "RESIDUES", "TEMPLATES"]
 
 RESIDUES = "residues"
 CLUSTERS = "MSA clusters"
@@ -71,3 +71,18 @@ AXES: dict[str, tuple[str | int, ...]] = {
     "use_clamped_fape": (),
 }
 """Axes of each feature of one example; a number is the axis' own size."""
+
+INTEGERS = frozenset(
+    {
+        "aatype",
+        "residue_index",
+        "seq_length",
+        "residx_atom14_to_atom37",
+        "residx_atom37_to_atom14",
+        "no_recycling_iters",
+        "true_msa",
+        "extra_msa",
+        "template_aatype",
+    }
+)
+"""Features that are int64; all others are float32."""

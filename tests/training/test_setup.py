@@ -1,0 +1,121 @@
+"""What planning is given of AlphaFold: features of the right shapes, a step, an optimizer."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sci_memeff import DataFolder, Plan, Rule, TrainingData, apply, describe, make_batch, simulate
+from sci_memeff.chunking import in_slices
+from sci_memeff.data.example import Example
+from sci_memeff.errors import BadConfigError
+from sci_memeff.measure import measure
+from sci_memeff.training.presets import DEMO, preset
+from sci_memeff.training.setup import ModelAndLoss, Setup, alphafold_setup
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+def real(setup: Setup) -> dict[str, torch.Tensor]:
+    """Features of a bundled protein, padded, of as many passes as `setup` has."""
+    data = replace(setup.settings.data, fixed_size=True)
+    folder = TrainingData(DataFolder(DATA), data)
+    for k in range(100):
+        example = folder[k]
+        if isinstance(example, Example) and example.features["aatype"].shape[-1] == setup.passes:
+            return make_batch([example])
+    raise AssertionError("no sample of so many passes")
+
+
+def settings(name: str, crop: int, passes: int):
+    small = preset(name)
+    data = replace(small.data, crop_size=crop, max_recycling=passes - 1, max_extra_msa=20)
+    return replace(small, data=data)
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+@pytest.mark.parametrize("name", ["demo", "finetuning"])
+def test_features_are_laid_out_as_real_ones(name, passes):
+    setup = alphafold_setup(settings(name, 70, passes))
+    found, wanted = setup.batch, real(setup)
+    assert setup.passes == passes
+    assert found.keys() == wanted.keys()
+    for key, tensor in wanted.items():
+        assert found[key].shape == tensor.shape, key
+        assert found[key].dtype == tensor.dtype, key
+        ours, theirs = found[key].untyped_storage(), tensor.untyped_storage()
+        assert ours.nbytes() == theirs.nbytes(), key
+        assert found[key].is_meta, key
+
+
+def test_the_simulated_step_has_the_bytes_of_a_real_one():
+    setup = alphafold_setup(settings("demo", 20, 2))
+    simulated = simulate(setup.model, setup.step, setup.batch, optimizer=setup.optimizer)
+    model, batch = setup.model(), real(setup)
+    optimizer = setup.optimizer(model)
+    with measure(model) as measured:
+        setup.step(model, batch).backward()
+        optimizer.step()
+    assert simulated.peak == measured.peak
+    assert simulated.flops == measured.flops
+
+
+def test_the_largest_sample_of_the_settings_or_another():
+    whole = alphafold_setup(preset("finetuning"))
+    assert whole.passes == 4
+    assert whole.batch["msa_feat"].shape == (1, 512, 384, 49, 4)
+    assert whole.batch["extra_msa"].shape == (1, 5120, 384, 4)
+    assert whole.batch_at(1024)["aatype"].shape == (1, 1024, 4)
+    small = alphafold_setup(DEMO, crop=9, num_evoformer_blocks=1, passes=2, dtype=torch.bfloat16)
+    assert small.batch["aatype"].shape == (1, 9, 2)
+    with torch.device("meta"):
+        model = small.model()
+    assert len(model.model.evoformer.blocks) == 1
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert model.training
+
+
+@pytest.mark.parametrize("name", ["crop", "num_evoformer_blocks", "passes"])
+def test_sizes_below_one_are_refused(name):
+    with pytest.raises(BadConfigError, match="is 0\n  mend: give at least 1"):
+        alphafold_setup(DEMO, **{name: 0})
+
+
+def test_one_plan_is_for_the_model_and_its_loss():
+    with torch.device("meta"):
+        model = alphafold_setup(DEMO).model()
+    rules = [
+        Rule(where=where, seam="walk", use=in_slices(4))
+        for where in ("model.evoformer.blocks.*", "loss.distogram")
+    ]
+    apply(model, Plan(rules=tuple(rules)))
+    changed = describe(model)
+    assert "loss.distogram" in changed
+    assert any(name.startswith("model.evoformer.blocks.1.") for name in changed)
+
+
+def test_a_loss_that_is_no_module():
+    model = nn.Linear(3, 1)
+
+    def loss(outputs, features):
+        assert features["x"].shape == (5,)
+        return outputs.sum(), {}
+
+    both = ModelAndLoss(_Last(model), loss)
+    both({"x": torch.ones(5, 3)}).backward()
+    assert [name for name, _ in both.named_parameters()] == [
+        "model.layer.weight",
+        "model.layer.bias",
+    ]
+    assert torch.equal(model.weight.grad, torch.full((1, 3), 5.0))
+
+
+class _Last(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, batch):
+        return self.layer(batch["x"])
