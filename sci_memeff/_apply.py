@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import nn
 
+from sci_memeff._forward import clear_forward, has_forward, held_forward, put_forward
 from sci_memeff._plan import DEFAULTS, Plan, Rule, Seam
 from sci_memeff.errors import BadPlanError
 
@@ -20,18 +21,22 @@ M = TypeVar("M", bound=nn.Module)
 def apply(model: M, plan: Plan) -> M:
     """Have every seam of `model` hold what `plan` says, and all others their default; `model`.
 
-    In place. Names and values of parameters, and the answer, stay as they are. BadPlanError,
-    before anything is changed, where a rule matches no seam of this model.
+    In place. Names and values of parameters, and the answer, stay as they are; a `forward` that
+    somebody had put on a module is what is run in the end, and stays when the plan goes.
+    BadPlanError, before anything is changed, where a rule matches no seam of this model, or the
+    forward of a module of TorchScript, which has none.
     """
-    seams = list(_seams(model))
-    held: dict[tuple[str, Seam], Any] = {(name, seam): DEFAULTS[seam] for name, _, seam in seams}
+    places = list(_places(model))
+    held: dict[_Place, Any] = {}
     for rule in plan.rules:
-        places = [place for place in held if _matches(rule, *place)]
-        if not places:
-            raise _misfit(rule, model, list(held))
-        held.update(dict.fromkeys(places, rule.use))
-    for name, module, seam in seams:
-        setattr(module, seam, held[name, seam])
+        matched = [place for place in places if rule.matches(place.name, place.seam)]
+        if not matched:
+            raise _misfit(rule, model, places)
+        if rule.seam == "forward":
+            _refuse_scripts(rule, matched)
+        held.update(dict.fromkeys(matched, rule.use))
+    for place in places:
+        _put(place, held.get(place, DEFAULTS[place.seam]))
     return model
 
 
@@ -43,27 +48,56 @@ def restore(model: M) -> M:
 def describe(model: nn.Module) -> dict[str, dict[Seam, Any]]:
     """What the seams hold that are not at their default, by the name of the module."""
     found: dict[str, dict[Seam, Any]] = {}
-    for name, module, seam in _seams(model):
-        use = getattr(module, seam)
-        if use != DEFAULTS[seam]:
-            found.setdefault(name, {})[seam] = use
+    for place in _places(model):
+        use = _held(place)
+        if use != DEFAULTS[place.seam]:
+            found.setdefault(place.name, {})[place.seam] = use
     return found
 
 
-def _seams(model: nn.Module) -> Iterator[tuple[str, nn.Module, Seam]]:
-    """Every seam: the name of its module, the module, its own name."""
+class _Place(NamedTuple):
+    """A seam: the name of its module, the module, its own name."""
+
+    name: str
+    module: nn.Module
+    seam: Seam
+
+
+def _places(model: nn.Module) -> Iterator[_Place]:
+    """Every seam there is."""
     for name, module in model.named_modules():
         for seam in DEFAULTS:
-            if seam in vars(module):
-                yield name, module, seam
+            if has_forward(module) if seam == "forward" else seam in vars(module):
+                yield _Place(name, module, seam)
 
 
-def _matches(rule: Rule, name: str, seam: Seam) -> bool:
-    return seam == rule.seam and fnmatchcase(name, rule.where)
+def _held(place: _Place) -> Any:
+    if place.seam == "forward":
+        return held_forward(place.module) or DEFAULTS["forward"]
+    return getattr(place.module, place.seam)
 
 
-def _misfit(rule: Rule, model: nn.Module, places: list[tuple[str, Seam]]) -> BadPlanError:
-    names = [name for name, seam in places if seam == rule.seam]
+def _put(place: _Place, use: Any) -> None:
+    if place.seam != "forward":
+        setattr(place.module, place.seam, use)
+    elif use is DEFAULTS["forward"]:
+        clear_forward(place.module)
+    else:
+        put_forward(place.module, use)
+
+
+def _refuse_scripts(rule: Rule, places: list[_Place]) -> None:
+    for name, module, _ in places:
+        if isinstance(module, torch.jit.ScriptModule):
+            raise BadPlanError(
+                f"{rule.where!r} matches {name!r}, whose forward is compiled by TorchScript and "
+                "cannot be run otherwise",
+                mend="name the module that calls it, or build the model without torch.jit.script",
+            )
+
+
+def _misfit(rule: Rule, model: nn.Module, places: list[_Place]) -> BadPlanError:
+    names = [place.name for place in places if place.seam == rule.seam and place.name]
     nearest = get_close_matches(rule.where, names, n=3, cutoff=0.3) or names[:3]
     return BadPlanError(
         f"no module of this {type(model).__name__} that matches {rule.where!r} has a seam called "

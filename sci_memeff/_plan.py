@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sci_memeff._types import Attend, Iterate, Walk, in_turn, whole
+from sci_memeff._pattern import compiled
+from sci_memeff._types import Attend, Forward, Iterate, Walk, in_turn, plainly, whole
 from sci_memeff.kernels import attention
 
-__all__ = ["DEFAULTS", "Plan", "Rule", "Seam"]
+__all__ = ["DEFAULTS", "Plan", "Rule", "Seam", "Use"]
 
-Seam = Literal["walk", "iterate", "attend"]
-DEFAULTS: dict[Seam, Walk | Iterate | Attend] = {
+Seam = Literal["walk", "iterate", "attend", "forward"]
+Use = Walk | Iterate | Attend | Forward
+DEFAULTS: dict[Seam, Use] = {
     "walk": whole,
     "iterate": in_turn,
     "attend": attention,
+    "forward": plainly,
 }
 
 
@@ -24,12 +27,22 @@ class Rule:
 
     `where` is a pattern of the shell's kind over names as `named_modules` gives them: `*` stands
     for any characters, dots included, so "evoformer.*" is all that is inside of the Evoformer, and
-    "*" is every module, the model itself too.
+    "*" is every module, the model itself too; `<3-11>` stands for any whole number from 3 to 11.
+
+    Modules of this package have the seams that they call. Every module there is, of anybody's,
+    has the seam "forward".
     """
 
     where: str
     seam: Seam
-    use: Walk | Iterate | Attend
+    use: Use
+
+    def __post_init__(self) -> None:
+        compiled(self.where)
+
+    def matches(self, name: str, seam: Seam) -> bool:
+        """Whether it says what this seam of the module of that name holds."""
+        return seam == self.seam and compiled(self.where).match(name) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

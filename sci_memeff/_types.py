@@ -1,7 +1,7 @@
 """The seams: attributes of a model that hold a callable, and what each callable must do.
 
-A model calls them; memory policy replaces them. Their plain defaults, `whole` and `in_turn` here
-and `sci_memeff.kernels.attention`, work on whole tensors and recompute nothing.
+A model calls them; memory policy replaces them. Their plain defaults, `whole`, `in_turn` and
+`plainly` here and `sci_memeff.kernels.attention`, work on whole tensors and recompute nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Shaped
 from torch import Tensor
 
-__all__ = ["Attend", "Iterate", "Mask", "Tensors", "Walk", "in_turn", "whole"]
+__all__ = [
+    "Attend",
+    "Forward",
+    "Iterate",
+    "Mask",
+    "Tensors",
+    "Walk",
+    "in_turn",
+    "plainly",
+    "whole",
+]
 
 Tensors = tuple[Tensor, ...]
 Mask = Shaped  # a mask may be bool or hold 0.0 and 1.0: `Mask[Tensor, "*b i"]`
@@ -73,6 +83,21 @@ class Iterate(Protocol):
         ...
 
 
+@runtime_checkable
+class Forward(Protocol):
+    """Evaluate `forward(*args, **kwargs)` for a module that knows of no seam.
+
+    `forward` is the module's own, so `forward.__self__` is the module. It may be evaluated again
+    in the backward pass, or a slice at a time.
+    """
+
+    def __call__(
+        self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Evaluate, as the class says; whatever `forward` returns."""
+        ...
+
+
 def whole(
     fn: Callable[..., Any],
     *,
@@ -98,3 +123,8 @@ def in_turn(
         carry = step(*carry, *context)
         carries = [*carries, carry] if every else [carry]
     return carries or [carry]
+
+
+def plainly(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The plain `Forward`: as if nobody stood between."""
+    return forward(*args, **kwargs)

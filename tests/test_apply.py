@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
+from functools import partial
+from inspect import signature
+from types import MethodType
 
 import pytest
 import torch
 from torch import nn
 
 from sci_memeff import Plan, Rule, apply, describe, restore
-from sci_memeff._types import in_turn, whole
+from sci_memeff._types import in_turn, plainly, whole
 from sci_memeff.alphafold.model import AlphaFold
-from sci_memeff.checkpointing import in_segments
+from sci_memeff.checkpointing import Host, in_segments, recomputed
 from sci_memeff.chunking import in_slices
 from sci_memeff.errors import BadPlanError
 from tests.alphafold.networks import SMALL, random_batch, redrawn
@@ -92,3 +96,106 @@ def test_a_model_without_such_a_seam(model):
     with pytest.raises(BadPlanError, match="mend: leave the rule out: no module of this model"):
         apply(nn.Linear(2, 2), plan)
     assert apply(nn.Linear(2, 2), Plan())
+
+
+# Modules that know of no seam
+
+
+def foreign() -> nn.TransformerEncoder:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dtype=torch.float64)
+    return nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+
+
+RECOMPUTED = Plan(rules=(Rule(where="layers.<0-2>", seam="forward", use=recomputed()),))
+
+
+def test_every_module_has_a_forward():
+    model = foreign()
+    wanted = {f"layers.{i}": {"forward": recomputed()} for i in range(3)}
+    assert describe(apply(model, RECOMPUTED)) == wanted
+    assert describe(apply(model, RECOMPUTED)) == wanted
+    last = Plan(rules=(Rule(where="layers.<2-3>", seam="forward", use=recomputed(Host())),))
+    both = {f"layers.{i}": {"forward": recomputed(Host())} for i in (2, 3)}
+    assert describe(apply(model, last)) == both
+    back = Plan(rules=(*last.rules, Rule(where="*.3", seam="forward", use=plainly)))
+    assert describe(apply(model, back)) == {"layers.2": {"forward": recomputed(Host())}}
+
+
+def test_restore_leaves_no_forward_behind():
+    model = foreign()
+    plain = {name: copy.copy(vars(part)) for name, part in model.named_modules()}
+    restore(apply(model, RECOMPUTED))
+    for name, part in model.named_modules():
+        assert vars(part).keys() == plain[name].keys(), name
+        assert all(vars(part)[key] is value for key, value in plain[name].items()), name
+
+
+def test_a_list_of_modules_has_no_forward():
+    assert (
+        describe(apply(foreign(), Plan(rules=(Rule(where="*", seam="forward", use=plainly),))))
+        == {}
+    )
+    plan = Plan(rules=(Rule(where="layers", seam="forward", use=recomputed()),))
+    with pytest.raises(BadPlanError, match="mend: name another; near it are layers"):
+        apply(foreign(), plan)
+
+
+@pytest.mark.parametrize("kind", ["function", "method", "partial"])
+def test_a_forward_that_somebody_had_put_is_run_and_given_back(kind):
+    model, seen = foreign(), []
+    layer = model.layers[0]
+
+    def function(*args, **kwargs):
+        seen.append(1)
+        return type(layer).forward(layer, *args, **kwargs) * 2
+
+    own = {
+        "function": function,
+        "method": MethodType(lambda self, *args, **kwargs: function(*args, **kwargs), layer),
+        "partial": partial(function),
+    }[kind]
+    layer.forward = own
+    x = torch.randn(2, 3, 8, dtype=torch.float64)
+    wanted = gradients_of(model.eval(), x)
+    seen.clear()
+    found = gradients_of(apply(apply(model, RECOMPUTED), RECOMPUTED), x)
+    assert seen == [1, 1]
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert describe(restore(model)) == {}
+    assert vars(layer)["forward"] is own
+
+
+def gradients_of(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    model(x).square().sum().backward()
+    found = {name: p.grad for name, p in model.named_parameters()}
+    assert all(gradient is not None for gradient in found.values())
+    return found
+
+
+def test_modules_of_torchscript_are_refused_by_name():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)))
+    plan = Plan(rules=(Rule(where="*", seam="forward", use=recomputed()),))
+    with pytest.raises(BadPlanError, match="mend: name the module that calls it") as caught:
+        apply(model, plan)
+    assert "'*' matches '1', whose forward is compiled by TorchScript" in str(caught.value)
+    assert describe(model) == {}
+    others = Plan(rules=(Rule(where="0", seam="forward", use=recomputed()),))
+    assert describe(apply(model, others)) == {"0": {"forward": recomputed()}}
+
+
+def test_a_misspelt_foreign_name_is_refused_before_anything_changes():
+    model = foreign()
+    plan = Plan(rules=(*RECOMPUTED.rules, Rule(where="layer.3", seam="forward", use=plainly)))
+    with pytest.raises(BadPlanError, match=r"mend: name another; near it are layers\.3"):
+        apply(model, plan)
+    assert describe(model) == {}
+
+
+def test_the_signature_stays_that_of_the_class():
+    model = apply(foreign(), RECOMPUTED)
+    layer = model.layers[0]
+    assert signature(layer.forward) == signature(MethodType(type(layer).forward, layer))

@@ -1,5 +1,6 @@
 """What a stack keeps for its backward pass, where, and what it computes again."""
 
+from sci_memeff.checkpointing.recomputed import Recomputed, recomputed
 from sci_memeff.checkpointing.segments import InSegments, in_segments
 from sci_memeff.checkpointing.shelf import Traffic, watch_traffic
 from sci_memeff.checkpointing.spared import Spared
@@ -10,9 +11,11 @@ __all__ = [
     "Disk",
     "Host",
     "InSegments",
+    "Recomputed",
     "Spared",
     "Store",
     "Traffic",
     "in_segments",
+    "recomputed",
     "watch_traffic",
 ]

@@ -31,6 +31,7 @@ def in_segments(
     inner: Iterate | None = None,
     keep: Store = ON_DEVICE,
     spare: Spared = "nothing",
+    leave: int = 0,
 ) -> InSegments:
     """An `Iterate` that recomputes `length` steps at a time, the last ones possibly fewer.
 
@@ -48,10 +49,13 @@ def in_segments(
     work), or that and all matrix products ("matmul"). There may then be one backward pass only.
     It reaches into walks, and keeps what each slice's operations give.
 
-    BadConfigError for a length below 1, and for what goes with the outer segments alone; in the
-    forward pass, where no operation is one to spare.
+    The last `leave` steps are run plainly and not computed again: the backward pass begins with
+    them, so what they keep is gone before the rest of the stack is recomputed.
+
+    BadConfigError for a length below 1, a negative `leave`, and for what goes with the outer
+    segments alone; in the forward pass, where no operation is one to spare.
     """
-    return InSegments(length, inner, keep, spare)
+    return InSegments(length, inner, keep, spare, leave)
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,14 @@ class InSegments:
     inner: Iterate | None = None
     keep: Store = ON_DEVICE
     spare: Spared = "nothing"
+    leave: int = 0
 
     def __post_init__(self) -> None:
+        if self.leave < 0:
+            raise BadConfigError(
+                f"segments leave {self.leave} steps at the end as they are",
+                mend="give leave of 0 or more; as many as the stack has recompute nothing",
+            )
         if min(self._lengths, default=0) < 1:
             raise BadConfigError(
                 f"a segment has at least one step, and its length is {self.length}",
@@ -98,6 +108,21 @@ class InSegments:
         every: bool = False,
     ) -> list[Tensors]:
         """Run `steps` as `Iterate` says."""
+        stop = max(len(steps) - self.leave, 0)
+        carries = self._recomputed(steps[:stop], carry, context, every=every)
+        rest = in_turn(steps[stop:], carries[-1], context=context, every=every)
+        if stop == len(steps):
+            return carries
+        return [*carries, *rest] if every and stop else rest
+
+    def _recomputed(
+        self,
+        steps: Sequence[Callable[..., Tensors]],
+        carry: Tensors,
+        context: Sequence[Tensor],
+        *,
+        every: bool,
+    ) -> list[Tensors]:
         keeps = torch.is_grad_enabled() and bool(steps)
         shelf = self.keep.opened(context) if keeps else None
         sparing = Sparing(self.spare)

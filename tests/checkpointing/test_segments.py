@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from sci_memeff._types import Iterate, in_turn
-from sci_memeff.checkpointing import InSegments, in_segments
+from sci_memeff.checkpointing import Host, InSegments, in_segments
 from sci_memeff.chunking import in_slices
 from sci_memeff.errors import BadConfigError
 from sci_memeff.measure import measure
@@ -42,6 +42,18 @@ def test_the_answer_is_bitwise_the_plain_one(depth, every, dtype):
     plain = answer(stack, tensors, in_turn, every=every)
     for iterate in [*map(in_segments, [*LENGTHS, (3, 1), (1, 4, 2)]), *TWO_LEVELS]:
         assert_bitwise(answer(stack, tensors, iterate, every=every), plain)
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("leave", [0, 1, 2, 5, 9])
+def test_the_last_steps_may_be_left_as_they_are(leave, every):
+    stack, tensors = Stack(5, dropout=0.3).double(), inputs()
+    plain = answer(stack, tensors, in_turn, every=every)
+    for iterate in (in_segments(2, leave=leave), in_segments(2, leave=leave, keep=Host())):
+        stack.calls()
+        assert_bitwise(answer(stack, tensors, iterate, every=every), plain)
+        left = min(leave, 5)
+        assert stack.calls() == [2] * (5 - left) + [1] * left
 
 
 def test_the_comparison_can_fail():

@@ -1,0 +1,78 @@
+"""The seam that every module has: how its `forward` is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+from torch import nn
+
+from sci_memeff._types import Forward
+
+__all__ = ["PutForward", "clear_forward", "has_forward", "held_forward", "put_forward"]
+
+
+class PutForward:
+    """What stands in a module's `__dict__` as `forward` while a plan says how that is run.
+
+    Copies and pickles with its module, to which it is bound as a method would be.
+    """
+
+    __name__ = "forward"
+
+    def __init__(self, module: nn.Module, use: Forward) -> None:
+        self.__self__ = module
+        self.use = use
+        self.own: Callable[..., Any] | None = vars(module).get("forward")
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The forward that stood here before, the class's unless somebody had put another."""
+        module = self.__self__
+        if self.own is None:
+            return MethodType(type(module).forward, module)
+        owned = getattr(self.own, "__self__", None) is module
+        return self.own if owned else _Owned(module, self.own)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.use(self.__wrapped__, args, kwargs)
+
+
+class _Owned:
+    """A function that stands as a module's forward, and knows whose it is, as a method does."""
+
+    __name__ = "forward"
+
+    def __init__(self, module: nn.Module, fn: Callable[..., Any]) -> None:
+        self.__self__ = module
+        self.__wrapped__ = fn
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
+
+
+def has_forward(module: nn.Module) -> bool:
+    """Whether it can be called at all: a ModuleList cannot."""
+    return "forward" in vars(module) or type(module).forward is not nn.Module.forward
+
+
+def held_forward(module: nn.Module) -> Forward | None:
+    """What a plan put there; None where nothing."""
+    found = vars(module).get("forward")
+    return found.use if isinstance(found, PutForward) else None
+
+
+def put_forward(module: nn.Module, use: Forward) -> None:
+    """Have `use` run the module's forward."""
+    clear_forward(module)
+    vars(module)["forward"] = PutForward(module, use)
+
+
+def clear_forward(module: nn.Module) -> None:
+    """Leave the module as it was: without an attribute, unless somebody had put one there."""
+    found = vars(module).get("forward")
+    if isinstance(found, PutForward):
+        del vars(module)["forward"]
+        if found.own is not None:
+            vars(module)["forward"] = found.own
