@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from sci_memeff._pattern import compiled
+from sci_memeff._prediction import Prediction
 from sci_memeff._types import Attend, Forward, Iterate, Walk, in_turn, plainly, whole
+from sci_memeff.errors import BadPlanError
 from sci_memeff.kernels import attention
 
-__all__ = ["DEFAULTS", "Plan", "Rule", "Seam", "Use"]
+__all__ = ["DEFAULTS", "Origin", "Plan", "Rule", "Seam", "Use"]
 
 Seam = Literal["walk", "iterate", "attend", "forward"]
 Use = Walk | Iterate | Attend | Forward
@@ -45,11 +47,41 @@ class Rule:
         return seam == self.seam and compiled(self.where).match(name) is not None
 
 
+@runtime_checkable
+class Origin(Protocol):
+    """The search that a plan came from."""
+
+    def front(self) -> Any:
+        """The plans that no other one betters in both bytes and time."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What every seam of a model holds; of several rules that match one, the last holds.
 
-    `Plan()` changes nothing.
+    `Plan()` changes nothing. Two plans are equal if their rules are. `prediction` is what
+    `sci_memeff.plan` expects of it, None for a plan made by hand.
     """
 
     rules: tuple[Rule, ...] = ()
+    prediction: Prediction | None = field(default=None, compare=False)
+    _origin: Origin | None = field(default=None, compare=False, repr=False)
+
+    def front(self) -> Any:
+        """The plans to choose from for the same step, the fastest first and the leanest last.
+
+        BadPlanError for a plan that did not come from `sci_memeff.plan` in this process: a file
+        or a copy keeps no search.
+        """
+        if self._origin is None:
+            raise BadPlanError(
+                "this plan was made by hand, copied or read from a file, so there is no search "
+                "behind it that could give others",
+                mend="call front() on what sci_memeff.plan returns",
+            )
+        return self._origin.front()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the search, which holds a model."""
+        return {**vars(self), "_origin": None}

@@ -56,6 +56,11 @@ def test_the_last_steps_may_be_left_as_they_are(leave, every):
         assert stack.calls() == [2] * (5 - left) + [1] * left
 
 
+def test_fewer_than_no_steps_cannot_be_left():
+    with pytest.raises(BadConfigError, match="mend: give leave of 0 or more"):
+        in_segments(2, leave=-1)
+
+
 def test_the_comparison_can_fail():
     stack, tensors = Stack(2, dropout=0.3).double(), inputs()
     plain = answer(stack, tensors, in_turn)
