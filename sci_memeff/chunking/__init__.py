@@ -1,6 +1,7 @@
 """Walks: a function evaluated some rows at a time, whose graph is never kept."""
 
 from sci_memeff._types import whole
+from sci_memeff.chunking.sliced import Sliced, sliced
 from sci_memeff.chunking.walk import InSlices, in_slices, walk
 
-__all__ = ["InSlices", "in_slices", "walk", "whole"]
+__all__ = ["InSlices", "Sliced", "in_slices", "sliced", "walk", "whole"]
