@@ -30,11 +30,16 @@ class Buffers:
     """What the buffers held before a forward pass, of those that it wrote.
 
     Costs a copy of every buffer while the module runs for the first time, of those alone that it
-    wrote until the backward pass, and of what may be written while it runs again.
+    wrote until the backward pass, and of what may be written while it runs again. Those of
+    TorchScript's modules, which nobody can stand in for, are left alone.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._parts = [part for part in module.modules() if part._buffers]
+        self._parts = [
+            part
+            for part in module.modules()
+            if part._buffers and not isinstance(part, torch.jit.ScriptModule)
+        ]
         with torch.no_grad():
             self._before = [
                 _Before(part, name, buffer, buffer._version, buffer.clone())

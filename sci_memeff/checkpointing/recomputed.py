@@ -69,7 +69,13 @@ class Recomputed:
         sparing = Sparing(self.spare)
         with shelf.keeping() if shelf else nullcontext():
             # tensors are given one by one, which is how torch keeps them through `shelf`
-            found = checkpoint(run, *tensors, use_reentrant=False, context_fn=sparing.context_fn)
+            found = checkpoint(
+                run,
+                *tensors,
+                use_reentrant=False,
+                context_fn=sparing.context_fn,
+                early_stop=not run.is_scripted,
+            )
         run.forget()
         sparing.refuse_in_vain()
         return found
@@ -85,6 +91,10 @@ class _Run:
         self._others = [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
         owner = getattr(forward, "__self__", None)
         self._buffers = Buffers(owner) if isinstance(owner, nn.Module) else None
+        # its interpreter takes the exception that stops a recomputation early for an error
+        self.is_scripted = isinstance(owner, nn.Module) and any(
+            isinstance(part, torch.jit.ScriptModule) for part in owner.modules()
+        )
         self._again = False
 
     def forget(self) -> None:

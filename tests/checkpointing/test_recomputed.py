@@ -186,6 +186,29 @@ def naively(forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
+class Scripted(nn.Module):
+    """Half of it is TorchScript, with a buffer of its own; what follows keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.BatchNorm1d(4)).double().eval()
+        self.inner = torch.jit.trace(inner, torch.zeros(3, 4, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.sin()) + 1
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
+def test_parts_of_torchscript_are_run_to_their_end():
+    module, x = Scripted(), leaves()[0]
+
+    def gradients(use: Forward) -> list[Tensor]:
+        found = use(module.forward, (x,), {})
+        return list(torch.autograd.grad(found.sum(), [x, *module.parameters()]))
+
+    assert_bitwise(gradients(recomputed()), gradients(plainly))
+
+
 def test_a_module_within_one():
     def of(use: Forward, inner: Forward) -> list[Tensor | None]:
         torch.manual_seed(2)
