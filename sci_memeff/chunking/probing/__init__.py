@@ -1,0 +1,5 @@
+"""Probes: along which axes a module that nobody has prepared is independent, and the proof."""
+
+from sci_memeff.chunking.probing.probe import Independence, Probed, explain, independent_axes
+
+__all__ = ["Independence", "Probed", "explain", "independent_axes"]
