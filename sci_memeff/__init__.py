@@ -8,6 +8,7 @@ What stands here is the public surface; everything below it may move.
 
 from sci_memeff._apply import apply, describe, restore
 from sci_memeff._plan import Plan, Rule
+from sci_memeff._prediction import Action, Prediction
 from sci_memeff.alphafold.config import ModelConfig, model_config
 from sci_memeff.alphafold.losses import AlphaFoldLoss, LossConfig
 from sci_memeff.alphafold.model import AlphaFold
@@ -17,6 +18,7 @@ from sci_memeff.measure import Measured, measure, simulate
 from sci_memeff.training import Preset, fit, preset, train_alphafold
 
 __all__ = [
+    "Action",
     "AlphaFold",
     "AlphaFoldLoss",
     "DataConfig",
@@ -25,6 +27,7 @@ __all__ = [
     "Measured",
     "ModelConfig",
     "Plan",
+    "Prediction",
     "Preset",
     "Rule",
     "TrainingData",

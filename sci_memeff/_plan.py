@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-from sci_memeff._pattern import compiled
+from sci_memeff._plan_json import from_text, to_text
+from sci_memeff._plan_table import table
 from sci_memeff._prediction import Prediction
-from sci_memeff._types import Attend, Forward, Iterate, Walk, in_turn, plainly, whole
+from sci_memeff._rule import DEFAULTS, Rule, Seam, Use
+from sci_memeff.data.files import read_text, write_atomically
 from sci_memeff.errors import BadPlanError
-from sci_memeff.kernels import attention
 
 __all__ = ["DEFAULTS", "Origin", "Plan", "Rule", "Seam", "Use"]
-
-Seam = Literal["walk", "iterate", "attend", "forward"]
-Use = Walk | Iterate | Attend | Forward
-DEFAULTS: dict[Seam, Use] = {
-    "walk": whole,
-    "iterate": in_turn,
-    "attend": attention,
-    "forward": plainly,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """What the seams of one name hold, in all modules whose names match.
-
-    `where` is a pattern of the shell's kind over names as `named_modules` gives them: `*` stands
-    for any characters, dots included, so "evoformer.*" is all that is inside of the Evoformer, and
-    "*" is every module, the model itself too; `<3-11>` stands for any whole number from 3 to 11.
-
-    Modules of this package have the seams that they call. Every module there is, of anybody's,
-    has the seam "forward".
-    """
-
-    where: str
-    seam: Seam
-    use: Use
-
-    def __post_init__(self) -> None:
-        compiled(self.where)
-
-    def matches(self, name: str, seam: Seam) -> bool:
-        """Whether it says what this seam of the module of that name holds."""
-        return seam == self.seam and compiled(self.where).match(name) is not None
 
 
 @runtime_checkable
@@ -61,12 +30,43 @@ class Plan:
     """What every seam of a model holds; of several rules that match one, the last holds.
 
     `Plan()` changes nothing. Two plans are equal if their rules are. `prediction` is what
-    `sci_memeff.plan` expects of it, None for a plan made by hand.
+    `sci_memeff.plan` expects of it, None for a plan made by hand. `print` shows both as a table.
     """
 
     rules: tuple[Rule, ...] = ()
     prediction: Prediction | None = field(default=None, compare=False)
     _origin: Origin | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return table(self.rules, self.prediction)
+
+    def to_json(self) -> str:
+        """As text, with the version of its schema.
+
+        BadPlanError for a rule whose callable is not one of this package's, which nobody else
+        could find by a name.
+        """
+        return to_text(self.rules, self.prediction)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that `to_json` wrote, on any machine.
+
+        BadPlanError for another schema and for what this version does not know, each with the
+        place where it stands; MissingPackageError for a form of attention whose package is not
+        installed.
+        """
+        rules, prediction = from_text(text)
+        return cls(rules=rules, prediction=prediction)
+
+    def save(self, path: str | Path) -> Path:
+        """Write `to_json` there, the whole file or nothing; BadDataError where that fails."""
+        return write_atomically(path, self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """The plan that `save` wrote; BadDataError for a file that cannot be read."""
+        return cls.from_json(read_text(path))
 
     def front(self) -> Any:
         """The plans to choose from for the same step, the fastest first and the leanest last.

@@ -10,7 +10,8 @@ import pytest
 
 from sci_memeff import Plan, Rule
 from sci_memeff._prediction import Action, Prediction
-from sci_memeff.chunking import in_slices
+from sci_memeff.checkpointing import recomputed
+from sci_memeff.chunking import in_slices, whole
 from sci_memeff.errors import BadPlanError
 
 RULES = (Rule(where="*", seam="walk", use=in_slices(3)),)
@@ -61,6 +62,13 @@ def test_copies_have_the_prediction_and_no_search(way):
         with pytest.raises(BadPlanError, match=r"mend: call front\(\) on what sci_memeff\.plan"):
             one.front()
     assert plan.front() == ["a", "b"]
+
+
+def test_what_is_for_another_seam_is_refused_when_the_rule_is_made():
+    for use, seam in ((in_slices(3), "iterate"), (whole, "forward"), (recomputed(), "walk")):
+        with pytest.raises(BadPlanError, match="mend: put it on the seam '") as caught:
+            Rule(where="a.b", seam=seam, use=use)
+        assert f"the rule for 'a.b' puts {use} on the seam {seam!r}" in str(caught.value)
 
 
 def test_ratios():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from sci_memeff.errors import BadConfigError, MissingPackageError
 from sci_memeff.kernels.reference import attention
 from sci_memeff.kernels.streaming import blocked, streaming
 
-__all__ = ["Form", "attend", "automatic", "best_on"]
+__all__ = ["Form", "attend", "automatic", "best_on", "form_of"]
 
 Form = Literal["reference", "streaming", "blocked", "triton", "cuequivariance", "auto"]
 
@@ -83,6 +83,16 @@ def best_on(device: str) -> Form:
     form: Form = "triton" if device == "cuda" and find_spec("triton") else "streaming"
     _log.info("attention on %s: %s", device, form)
     return form
+
+
+def form_of(kernel: Callable[..., Any]) -> str | None:
+    """The form that `attend` gives this callable for; None for somebody else's."""
+    place = (getattr(kernel, "__module__", ""), getattr(kernel, "__name__", ""))
+    places = {
+        (f"sci_memeff.kernels.{module}", function): form
+        for form, (module, function, *_) in _OPTIONAL.items()
+    }
+    return next((form for form, own in _OWN.items() if kernel is own), places.get(place))
 
 
 def _optional(form: str) -> Callable[..., Tensor]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sci_memeff.measure.measured import Measured
 
-__all__ = ["human_bytes", "human_flops", "table"]
+__all__ = ["human_bytes", "human_flops", "in_columns", "table"]
 
 NUM_MODULES = 10
 NUM_TENSORS = 12
@@ -68,7 +68,7 @@ def _kinds(measured: Measured) -> str:
         for kind, part in measured.by_kind.items()
         if part.highest
     ]
-    return _rows(("kind", "at the peak", "its own peak"), rows)
+    return in_columns(("kind", "at the peak", "its own peak"), rows)
 
 
 def _phases(measured: Measured) -> str:
@@ -76,7 +76,7 @@ def _phases(measured: Measured) -> str:
         (name, human_bytes(part.peak), human_bytes(part.left), human_flops(part.flops))
         for name, part in measured.by_phase.items()
     ]
-    return _rows(("phase", "its peak", "left after it", "computed"), rows)
+    return in_columns(("phase", "its peak", "left after it", "computed"), rows)
 
 
 def _modules(measured: Measured) -> str:
@@ -90,7 +90,7 @@ def _modules(measured: Measured) -> str:
         )
         for name, part in found[:NUM_MODULES]
     ]
-    return _rows(("module", "at the peak", "its own peak", "computed"), rows, len(found))
+    return in_columns(("module", "at the peak", "its own peak", "computed"), rows, len(found))
 
 
 def _depth(measured: Measured) -> int:
@@ -115,10 +115,10 @@ def _tensors(measured: Measured) -> str:
         for line, size in bytes_.most_common(NUM_TENSORS)
     ]
     head = ("tensors at the peak", "together", "kind", "born in, by")
-    return _rows(head, rows, len(bytes_))
+    return in_columns(head, rows, len(bytes_))
 
 
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], total: int = 0) -> str:
+def in_columns(head: Sequence[str], rows: Sequence[Sequence[str]], total: int = 0) -> str:
     """Names to the left, figures to the right, each column as wide as it must be."""
     lines = [head, *rows]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
