@@ -4,8 +4,9 @@
         for hint in found:                    # at most one of each kind
             hint.kind, hint.in_dims, hint.out_dims
 
-A hint of kind "slice" is what `sliced(size, in_dims=hint.in_dims, out_dims=hint.out_dims)` takes,
-one of kind "recompute" says that `recomputed()` may stand there.
+Of kind "slice" it is what `sliced(size, in_dims=hint.in_dims, out_dims=hint.out_dims)` takes; of
+kind "sum", what `summed(size, in_dims=hint.in_dims, sums=hint.sums, each=recomputed())` takes; of
+kind "recompute" it says that `recomputed()` may stand there.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from __future__ import annotations
 from torch import nn
 
 from sci_memeff.models import family
+from sci_memeff.models.aurora import AURORA
+from sci_memeff.models.boltz import BOLTZ
 from sci_memeff.models.family import Family, SeamHint
+from sci_memeff.models.mace import MACE
 from sci_memeff.models.openfold3 import OPENFOLD3
 
 __all__ = ["FAMILIES", "Family", "SeamHint", "families_in", "hints"]
 
-FAMILIES = (OPENFOLD3,)
+FAMILIES = (OPENFOLD3, BOLTZ, AURORA, MACE)
 
 
 def families_in(model: nn.Module) -> tuple[Family, ...]:

@@ -15,7 +15,7 @@ from torch import nn
 
 __all__ = ["Family", "Kind", "SeamHint", "families_in", "hints_in"]
 
-Kind = Literal["slice", "recompute"]
+Kind = Literal["slice", "sum", "recompute"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +23,26 @@ class SeamHint:
     """What may be done to the forward of every module of a class, exactly.
 
     kind "slice": it may be walked. `in_dims` names the arguments that are rows, and the dimension
-    of each: the position (0, 1, …) or keyword by which the package passes it, with ".n" after it
-    for the nth tensor of a list. `out_dims` is where the slices of the outputs are joined. All
+    of each, and `out_dims` where the slices of its outputs are joined, as `sliced` takes them. All
     other arguments are shared.
+    kind "sum": its outputs at `sums` are sums over rows, which `in_dims` names, and may be added
+    up from parts, as `summed` does it.
     kind "recompute": it is a unit, worth a checkpoint of its own, and no more than a function of
     its arguments, its parameters and the random generators.
 
-    Subclasses are meant too. With `inside`, only those modules whose parent is of that class:
-    what a module's arguments are may depend on who calls it. `note` says why, for a reader.
+    Subclasses are meant too. What a module's arguments are may depend on who calls it: with
+    `inside`, only modules whose parent is of that class are meant; with `called`, only those that
+    have this name there. `note` says why, for a reader.
     """
 
     module_class: str  # where it is defined: "package.module.Class"
     kind: Kind
     seam: Literal["forward"] = "forward"
-    in_dims: Mapping[int | str, int] = field(default_factory=dict, hash=False)
-    out_dims: int | tuple[int, ...] = 0
+    in_dims: Mapping[str | int, int] = field(default_factory=dict, hash=False)
+    out_dims: int | tuple[int, ...] = -2
+    sums: tuple[int, ...] = (0,)
     inside: str | None = None
+    called: str | None = None
     note: str = ""
 
 
@@ -69,17 +73,19 @@ def hints_in(model: nn.Module, families: Sequence[Family]) -> dict[str, tuple[Se
         first: dict[Kind, SeamHint] = {}
         for family in known:
             for hint in family.seams:
-                if _is_meant(hint, part, parents.get(part)):
+                if _is_meant(hint, part, name, parents.get(part)):
                     first.setdefault(hint.kind, hint)
         if first:
             found[name] = tuple(first.values())
     return found
 
 
-def _is_meant(hint: SeamHint, part: nn.Module, parent: nn.Module | None) -> bool:
-    if not _is_a(part, hint.module_class):
-        return False
-    return hint.inside is None or (parent is not None and _is_a(parent, hint.inside))
+def _is_meant(hint: SeamHint, part: nn.Module, name: str, parent: nn.Module | None) -> bool:
+    return (
+        _is_a(part, hint.module_class)
+        and (hint.called is None or name.rpartition(".")[2] == hint.called)
+        and (hint.inside is None or (parent is not None and _is_a(parent, hint.inside)))
+    )
 
 
 def _is_a(part: nn.Module, name: str) -> bool:

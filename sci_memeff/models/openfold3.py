@@ -32,15 +32,16 @@ _LAYERS = (
     _TRIANGLE,
     _TRANSITION,
 )
-# q_x and kv_x are (*, rows, j, c), the mask's bias (*, rows, 1, 1, j), the pairs' (*, 1, h, i, j)
-_ROWS_OF_ATTENTION: dict[int | str, int] = {"q_x": -3, "kv_x": -3, "biases.0": -4}
+# q_x and kv_x are (*, rows, j, c), the mask's bias (*, rows, 1, 1, j); of the pairs' bias,
+# (*, 1, h, i, j), there is one for all rows
+_ROWS_OF_ATTENTION: dict[str | int, int] = {"q_x": -3, "kv_x": -3, "biases": -4}
 
 
 def _transition(inside: str | None, dim: int) -> SeamHint:
     return SeamHint(
         module_class=_TRANSITION,
         kind="slice",
-        in_dims={0: dim, "mask": dim + 1},
+        in_dims={"x": dim, "mask": dim + 1},
         out_dims=dim,
         inside=inside,
     )
@@ -67,21 +68,21 @@ OPENFOLD3 = Family(
         SeamHint(
             module_class=f"{_MSA}.MSAColumnAttention",
             kind="slice",
-            in_dims={0: -2, "mask": -1},
+            in_dims={"m": -2, "mask": -1},
             out_dims=-2,
             note="residues",
         ),
         SeamHint(
             module_class=f"{_MSA}.MSAColumnGlobalAttention",
             kind="slice",
-            in_dims={0: -2, "mask": -1},
+            in_dims={"m": -2, "mask": -1},
             out_dims=-2,
             note="residues",
         ),
         SeamHint(
             module_class=f"{_MSA}.MSAPairWeightedAveraging",
             kind="slice",
-            in_dims={0: -3},
+            in_dims={"m": -3},
             out_dims=-3,
             note="sequences; the weights are computed from the pairs again for every slice",
         ),

@@ -32,6 +32,7 @@ class Model(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList([Block(Layer()), Block(Special())])
         self.layer = Layer()
+        self.last = Layer()
 
 
 def named(one: type) -> str:
@@ -39,17 +40,19 @@ def named(one: type) -> str:
 
 
 WHOLE = SeamHint(module_class=named(Layer), kind="recompute")
-INNER = SeamHint(module_class=named(Layer), kind="slice", in_dims={0: -3}, inside=named(Block))
-OUTER = SeamHint(module_class=named(Layer), kind="slice", in_dims={0: -2})
-OURS = Family(name="ours", package=HERE, tested_with="1", seams=(WHOLE, INNER, OUTER))
+INNER = SeamHint(module_class=named(Layer), kind="slice", in_dims={"x": -3}, inside=named(Block))
+OUTER = SeamHint(module_class=named(Layer), kind="slice", in_dims={"x": -2})
+LAST = SeamHint(module_class=named(Layer), kind="sum", in_dims={"x": -1}, called="last")
+OURS = Family(name="ours", package=HERE, tested_with="1", seams=(WHOLE, INNER, LAST, OUTER))
 OTHER = Family(name="other", package="nowhere", tested_with="1", seams=(WHOLE,))
 
 
-def test_hints_are_by_class_base_and_parent_and_the_first_of_a_kind_holds():
+def test_hints_are_by_class_base_parent_and_name_and_the_first_of_a_kind_holds():
     assert hints_in(Model(), (OTHER, OURS)) == {
         "blocks.0.layer": (WHOLE, INNER),
         "blocks.1.layer": (WHOLE, INNER),
         "layer": (WHOLE, OUTER),
+        "last": (WHOLE, LAST, OUTER),
     }
 
 
@@ -62,7 +65,7 @@ def test_a_family_is_in_a_model_by_its_package():
 def test_families_have_names_of_their_own_and_hints_that_can_be_used():
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     for hint in (hint for family in FAMILIES for hint in family.seams):
-        assert bool(hint.in_dims) == (hint.kind == "slice"), hint
+        assert bool(hint.in_dims) == (hint.kind != "recompute"), hint
         assert all(dim < 0 for dim in hint.in_dims.values()), hint
 
 

@@ -59,5 +59,5 @@ def test_the_pairformer_has_its_hints():
     assert kinds["slice", "pair_transition"] == kinds["slice", "single_transition"] == 3
     assert kinds["recompute", "tri_mul_out"] == kinds["recompute", "attn_pair_bias"] == 3
     rows = {name: hint.in_dims for name in found for hint in found[name] if hint.kind == "slice"}
-    assert rows["blocks.1.pair_stack.pair_transition"] == {0: -3, "mask": -2}
-    assert rows["blocks.1.single_transition"] == {0: -2, "mask": -1}
+    assert rows["blocks.1.pair_stack.pair_transition"] == {"x": -3, "mask": -2}
+    assert rows["blocks.1.single_transition"] == {"x": -2, "mask": -1}
