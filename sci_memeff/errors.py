@@ -16,6 +16,7 @@ __all__ = [
     "MissingPackageError",
     "SciMemeffError",
     "SecondDerivativeError",
+    "VerificationError",
 ]
 
 
@@ -90,3 +91,7 @@ class SecondDerivativeError(SciMemeffError, RuntimeError):
 
 class CannotSimulateError(SciMemeffError, RuntimeError):
     """A step that reads the values of tensors, so that it cannot run on fake ones."""
+
+
+class VerificationError(SciMemeffError, RuntimeError):
+    """A planned model whose loss or gradients are not the plain one's, or cannot be compared."""
