@@ -91,8 +91,7 @@ def largest(tensor: Tensor) -> float:
 
 
 def _outputs(found: Any) -> list[Tensor]:
-    many = found if isinstance(found, (tuple, list)) else (found,)
-    leaves = tree_flatten(many)[0]
+    leaves = tree_flatten(found)[0]
     if not all(x is None or isinstance(x, Tensor) for x in leaves):
         kinds = sorted({type(x).__name__ for x in leaves if not isinstance(x, Tensor)})
         raise RefusedError(f"it returns {', '.join(kinds)}, which cannot be joined from slices")
