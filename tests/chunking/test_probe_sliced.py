@@ -1,7 +1,7 @@
 """What a probe proves can be used: `sliced` along it gives the plain answer and every gradient.
 
-Among these are what DeepSpeed's `sequence_tiled_compute` gets wrong: the gradient of a second input,
-and outputs of another width than the inputs'.
+Among these are what DeepSpeed's `sequence_tiled_compute` gets wrong: the gradient of a second
+input, and outputs of another width than the inputs'.
 """
 
 from __future__ import annotations
