@@ -29,7 +29,7 @@ def apply(model: M, plan: Plan) -> M:
     places = list(_places(model))
     held: dict[_Place, Any] = {}
     for rule in plan.rules:
-        matched = [place for place in places if rule.matches(place.name, place.seam)]
+        matched = [place for place in places if place.is_meant_by(rule)]
         if not matched:
             raise _misfit(rule, model, places)
         if rule.seam == "forward":
@@ -51,24 +51,30 @@ def describe(model: nn.Module) -> dict[str, dict[Seam, Any]]:
     for place in _places(model):
         use = _held(place)
         if use != DEFAULTS[place.seam]:
-            found.setdefault(place.name, {})[place.seam] = use
+            found.setdefault(place.names[0], {})[place.seam] = use
     return found
 
 
 class _Place(NamedTuple):
-    """A seam: the name of its module, the module, its own name."""
+    """A seam: the names of its module, which has several where it is shared, and its own name."""
 
-    name: str
+    names: tuple[str, ...]
     module: nn.Module
     seam: Seam
+
+    def is_meant_by(self, rule: Rule) -> bool:
+        return any(rule.matches(name, self.seam) for name in self.names)
 
 
 def _places(model: nn.Module) -> Iterator[_Place]:
     """Every seam there is."""
-    for name, module in model.named_modules():
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        names.setdefault(module, []).append(name)
+    for module, its_names in names.items():
         for seam in DEFAULTS:
             if has_forward(module) if seam == "forward" else seam in vars(module):
-                yield _Place(name, module, seam)
+                yield _Place(tuple(its_names), module, seam)
 
 
 def _held(place: _Place) -> Any:
@@ -87,17 +93,17 @@ def _put(place: _Place, use: Any) -> None:
 
 
 def _refuse_scripts(rule: Rule, places: list[_Place]) -> None:
-    for name, module, _ in places:
-        if isinstance(module, torch.jit.ScriptModule):
+    for place in places:
+        if isinstance(place.module, torch.jit.ScriptModule):
             raise BadPlanError(
-                f"{rule.where!r} matches {name!r}, whose forward is compiled by TorchScript and "
-                "cannot be run otherwise",
+                f"{rule.where!r} matches {place.names[0]!r}, whose forward is compiled by "
+                "TorchScript and cannot be run otherwise",
                 mend="name the module that calls it, or build the model without torch.jit.script",
             )
 
 
 def _misfit(rule: Rule, model: nn.Module, places: list[_Place]) -> BadPlanError:
-    names = [place.name for place in places if place.seam == rule.seam and place.name]
+    names = [name for place in places if place.seam == rule.seam for name in place.names if name]
     nearest = get_close_matches(rule.where, names, n=3, cutoff=0.3) or names[:3]
     return BadPlanError(
         f"no module of this {type(model).__name__} that matches {rule.where!r} has a seam called "

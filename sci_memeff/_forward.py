@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -31,7 +30,7 @@ class PutForward:
         """The forward that stood here before, the class's unless somebody had put another."""
         module = self.__self__
         if self.own is None:
-            return MethodType(type(module).forward, module)
+            return type(module).forward.__get__(module)
         owned = getattr(self.own, "__self__", None) is module
         return self.own if owned else _Owned(module, self.own)
 

@@ -199,3 +199,12 @@ def test_the_signature_stays_that_of_the_class():
     model = apply(foreign(), RECOMPUTED)
     layer = model.layers[0]
     assert signature(layer.forward) == signature(MethodType(type(layer).forward, layer))
+
+
+def test_a_shared_module_is_meant_by_each_of_its_names():
+    model = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    model["c"] = model["a"]
+    plan = Plan(rules=(Rule(where="c", seam="forward", use=recomputed()),))
+    assert describe(apply(model, plan)) == {"a": {"forward": recomputed()}}
+    later = Plan(rules=(*plan.rules, Rule(where="a", seam="forward", use=plainly)))
+    assert describe(apply(model, later)) == {}

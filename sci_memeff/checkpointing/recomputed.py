@@ -15,13 +15,14 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo  # unlike the public one, imports no compiler yet
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
 from sci_memeff.checkpointing.buffers import Buffers
 from sci_memeff.checkpointing.shelf import Shelf
 from sci_memeff.checkpointing.spared import Spared, Sparing
-from sci_memeff.checkpointing.stores import ON_DEVICE, Store
+from sci_memeff.checkpointing.stores import ON_DEVICE, Device, Store
 
 __all__ = ["Recomputed", "recomputed"]
 
@@ -62,23 +63,43 @@ class Recomputed:
         """Run `forward`, as `Forward` says."""
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        leaves, spec = tree_flatten((args, kwargs))
-        run = _Run(forward, leaves, spec)
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        shelf = _shelf(self.keep)
-        sparing = Sparing(self.spare)
-        with shelf.keeping() if shelf else nullcontext():
-            # tensors are given one by one, which is how torch keeps them through `shelf`
-            found = checkpoint(
-                run,
-                *tensors,
-                use_reentrant=False,
-                context_fn=sparing.context_fn,
-                early_stop=not run.is_scripted,
-            )
-        run.forget()
-        sparing.refuse_in_vain()
-        return found
+        plain = isinstance(self.keep, Device) and self.spare == "nothing"
+        if torch.compiler.is_compiling() and plain and _is_simple(forward):
+            return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        return _recomputed(self, forward, args, kwargs)
+
+
+def _is_simple(forward: Callable[..., Any]) -> bool:
+    """Whether torch's own checkpoint, which the compiler knows, does the same: no buffers."""
+    try:  # as the compiler follows it: it takes getattr with a default for a miss
+        owner = forward.__self__  # pyright: ignore[reportFunctionMemberAccess]
+    except AttributeError:
+        return True
+    scripted = [part for part in owner.modules() if isinstance(part, torch.jit.ScriptModule)]
+    return not scripted and not list(owner.buffers())
+
+
+@_disable_dynamo  # what stores, buffers and spared operations take is no graph's
+def _recomputed(
+    use: Recomputed, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    leaves, spec = tree_flatten((args, kwargs))
+    run = _Run(forward, leaves, spec)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    shelf = _shelf(use.keep)
+    sparing = Sparing(use.spare)
+    with shelf.keeping() if shelf else nullcontext():
+        # tensors are given one by one, which is how torch keeps them through `shelf`
+        found = checkpoint(
+            run,
+            *tensors,
+            use_reentrant=False,
+            context_fn=sparing.context_fn,
+            early_stop=not run.is_scripted,
+        )
+    run.forget()
+    sparing.refuse_in_vain()
+    return found
 
 
 class _Run:

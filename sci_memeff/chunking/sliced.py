@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo  # unlike the public one, imports no compiler yet
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from sci_memeff.chunking.arguments import InDims, rows_among
@@ -55,6 +56,7 @@ class Sliced:
     def __post_init__(self) -> None:
         checked_size(self.size)
 
+    @_disable_dynamo  # compiled twice, a slice could draw other numbers when recomputed
     def __call__(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
