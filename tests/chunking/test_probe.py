@@ -136,6 +136,26 @@ def test_rows_may_be_as_many_as_channels():
     assert axes(mlp(64), meta(64, 64, 64)) == {row(-2, 64), row(-3, 64)}
 
 
+class Square(nn.Module):
+    """Rows of m (s, r, c), biased by a square z (r, r, k); one of its parameters is r wide."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(12, 12)
+        self.bias = nn.Linear(6, 12)
+        self.other = nn.Linear(12, width)
+
+    def forward(self, m, z, mask):
+        weights = self.bias(z).softmax(-2) * mask[..., None, :, None]
+        return self.other(torch.einsum("...ijc,...jc->...ic", weights, self.linear(m)))
+
+
+def test_the_sides_of_a_square_may_be_as_many_as_channels():
+    found = axes(Square(48), meta(1, 30, 48, 12), meta(1, 48, 48, 6), meta(1, 30, 48))
+    queries = (((1, -3),), -2, 48)
+    assert found == {(((0, -3), (2, -2)), -3, 30)} | {queries}
+
+
 def test_integers_and_masks():
     embedding = nn.Embedding(100, 16)
     wanted = {(((0, -1),), -2, 50), (((0, -2),), -3, 8)}

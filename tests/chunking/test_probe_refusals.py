@@ -175,6 +175,7 @@ def test_dropout_in_any_form_is_left_out():
         (Of(lambda x: x.no_such_thing()), (meta(30, 6),), "it raises AttributeError"),
         (Of(lambda x: x.view(-1, 100_000)), (meta(10_000, 100_000),), "more than 64 MiB"),
         (Of(lambda n: torch.ones(n)), (3,), "none of its arguments is a tensor"),
+        (Of(lambda x: x["a"]), ({"a": meta(30), "b": meta(4)},), "has an axis to cut"),
         (Of(lambda x: x * torch.nan), (meta(30, 6),), "not finite"),
         (nn.Embedding(2**20, 2**7, device="meta"), (meta(3).long(),), "more than 512 MiB"),
     ],
@@ -187,3 +188,24 @@ def test_reasons(module, args, reason):
 
 def test_parameters_that_are_not_there_yet():
     assert "cannot be copied" in explain(nn.LazyLinear(3), (meta(30, 6),)).refused
+
+
+class Frame:
+    """As the rigid transforms of structure modules are: no structure that torch knows."""
+
+    def __init__(self, translation: Tensor) -> None:
+        self.held = [translation]
+
+
+def test_tensors_that_nobody_could_cut():
+    module = Of(lambda x, frame: x + frame.held[0])
+    for argument in (Frame(meta(30, 6)), {"frame": Frame(meta(30, 6))}):
+        probed = explain(module, (meta(30, 6), argument))
+        assert probed.axes == ()
+        assert "inside of a Frame can neither be cut nor drawn" in probed.refused
+    assert explain(Of(lambda x, how: x * how["by"]), (meta(30, 6), {"by": 2})).axes
+
+
+def test_outputs_that_are_not_computed():
+    probed = explain(Of(lambda x: x.to("meta")), (meta(30, 6),))
+    assert "it returns a Tensor on meta" in probed.refused

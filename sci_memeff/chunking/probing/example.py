@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from sci_memeff.chunking.probing.operand import Draw, Key, Operand
@@ -46,6 +46,10 @@ class Example:
         for place, tensor in zip(self.places, tensors, strict=True):
             leaves[place] = tensor
         return tree_unflatten(leaves, self.spec)
+
+    def opaque(self) -> list[Any]:
+        """Arguments, or parts of them, that hold tensors which nobody could cut or draw."""
+        return [leaf for leaf in self.leaves if leaf is not None and _holds_tensors(leaf)]
 
     def axes(self) -> dict[Axis, int]:
         """All that are longer than 1, with their lengths: those of 1 may be there to broadcast."""
@@ -88,3 +92,18 @@ def _keys(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Key]:
     """For each leaf of the arguments, the argument that it is or is in."""
     for key, value in (*enumerate(args), *kwargs.items()):
         yield from [key] * len(tree_flatten(value)[0])
+
+
+def _holds_tensors(value: Any, depth: int = 3) -> bool:
+    """Whether a tensor is in an object, or in those that it holds."""
+    if isinstance(value, (Tensor, nn.Module)) or depth == 0:
+        return depth > 0
+    if isinstance(value, (list, tuple, set)):
+        inside = list(value)
+    elif isinstance(value, dict):
+        inside = list(value.values())
+    else:
+        slots = [name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())]
+        inside = [*getattr(value, "__dict__", {}).values()]
+        inside += [getattr(value, name, None) for name in slots]
+    return any(_holds_tensors(x, depth - 1) for x in inside)

@@ -96,6 +96,9 @@ def explain(
     try:
         if not example.operands:
             raise RefusedError("none of its arguments is a tensor")
+        if example.opaque():
+            kinds = ", ".join(type(x).__name__ for x in example.opaque())
+            raise RefusedError(f"tensors inside of a {kinds} can neither be cut nor drawn")
         with in_double(), torch.no_grad():
             return _Probe(module, example).found()
     except RefusedError as refused:
@@ -210,6 +213,8 @@ class _Probe:
             for length, (_, reason) in self._against.items()
             if length not in proven
         ]
+        if not axes and not reasons:
+            reasons = ["none of its arguments has an axis to cut, of one length in all its tensors"]
         return Probed(axes, "; ".join(reasons))
 
 

@@ -98,6 +98,10 @@ def _outputs(found: Any) -> list[Tensor]:
     tensors = [x for x in leaves if x is not None]
     if not tensors:
         raise RefusedError("it returns no tensor")
+    for tensor in tensors:
+        if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu":
+            kind = f"a {type(tensor).__name__} on {tensor.device}"
+            raise RefusedError(f"it returns {kind} when all its arguments are tensors on the CPU")
     return tensors
 
 

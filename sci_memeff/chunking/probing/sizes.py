@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice, product
 from typing import NamedTuple
 
 from sci_memeff.chunking.probing.example import Axis, Sizes
@@ -13,6 +14,9 @@ __all__ = ["small_sizes"]
 
 _MOST_BYTES = 2**26
 _PRIMES = (5, 3, 7, 11, 13, 17, 19, 23, 29, 31)
+# Which axes shrink of those whose length is a parameter's, too: likely no channels first.
+_SMALL_PLACES = (("inner", "second"), ("inner", "second", "last"), ("inner", "last"), ())
+_MOST_GUESSES = 64
 _STEPS = (16, 32, 64)  # for axes that want a multiple, or more than a kernel's width
 
 
@@ -33,7 +37,11 @@ def small_sizes(runs: Runs) -> tuple[Sizes, Runs]:
     classes = _classes(runs)
     refusals: list[RefusedError] = []
     kinds = (True, False) if any(x.values is not None for x in runs.example.operands) else (True,)
+    tried: list[dict[Class, int]] = []
     for levels in _guesses(classes):
+        if levels in tried:
+            continue
+        tried.append(levels)
         for own in kinds:
             trial = replace(runs, own=own)
             try:
@@ -72,9 +80,14 @@ def _place(dim: int, ndim: int) -> str:
 def _guesses(classes: Mapping[Class, int]) -> Iterator[dict[Class, int]]:
     """Lengths for every class, of which the first that runs is taken."""
     small = _small(classes)
+    tied = sorted({n for one, n in classes.items() if one.place != "free"}, reverse=True)
+    for chosen in islice(product(_SMALL_PLACES, repeat=len(tied)), _MOST_GUESSES):
+        places = dict(zip(tied, chosen, strict=True))
+        yield {
+            one: small[one] if one.place in ("free", *places.get(n, ())) else n
+            for one, n in classes.items()
+        }
     free = [one for one in classes if one.place == "free"]
-    for places in (("free", "inner", "second"), ("free", "inner", "last"), ("free",)):
-        yield {one: small[one] if one.place in places else n for one, n in classes.items()}
     for step in _STEPS:
         yield {one: min(step, n) if one in free else n for one, n in classes.items()}
     for count in range(1, len(free) + 1):
@@ -85,7 +98,9 @@ def _guesses(classes: Mapping[Class, int]) -> Iterator[dict[Class, int]]:
 
 
 def _small(classes: Mapping[Class, int]) -> dict[Class, int]:
-    return {one: _PRIMES[min(i, len(_PRIMES) - 1)] for i, one in enumerate(classes)}
+    """A prime for every length."""
+    lengths = list(dict.fromkeys(classes.values()))
+    return {one: _PRIMES[min(lengths.index(n), len(_PRIMES) - 1)] for one, n in classes.items()}
 
 
 def _shrunk(runs: Runs, classes: Mapping[Class, int], levels: dict[Class, int]) -> dict[Class, int]:
