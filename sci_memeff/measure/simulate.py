@@ -20,10 +20,11 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from sci_memeff.errors import CannotSimulateError
+from sci_memeff.measure.caches import forgetting
 from sci_memeff.measure.measured import Measured
 from sci_memeff.measure.measuring import measure
 
-__all__ = ["simulate"]
+__all__ = ["fake_copies", "simulate"]
 
 Batch = TypeVar("Batch")
 
@@ -59,12 +60,9 @@ def simulate(
             mend="leave `device` out: the bytes are the same but for kernels of CUDA's own",
         )
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    if not isinstance(model, nn.Module):
-        with torch.device("meta"):
-            model = model()
-    model, batch = _faked(mode, model, batch, chosen)
+    model, batch = fake_copies(mode, model, batch, chosen)
     try:
-        with mode:
+        with forgetting(), mode:
             update = None if optimizer is None else optimizer(model)
             with measure(model) as measured:
                 for _ in range(updates):
@@ -82,10 +80,16 @@ def simulate(
     return measured
 
 
-def _faked(
-    mode: FakeTensorMode, model: nn.Module, batch: Batch, device: torch.device | None
+def fake_copies(
+    mode: FakeTensorMode,
+    model: nn.Module | Callable[[], nn.Module],
+    batch: Batch,
+    device: torch.device | None = None,
 ) -> tuple[nn.Module, Batch]:
-    """Fake copies of both, held by nothing else."""
+    """Fake copies of both, held by nothing else; see `simulate` for what they may be."""
+    if not isinstance(model, nn.Module):
+        with forgetting(), torch.device("meta"):
+            model = model()
     copies = _FakeCopies(mode, device)
     return copies.of_module(model), copies.of(batch)
 

@@ -1,9 +1,10 @@
 import dataclasses
 import resource
+from functools import cache
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from sci_memeff.errors import CannotSimulateError
@@ -165,3 +166,14 @@ def test_a_simulated_gpu_equals_the_real_one():
         step(model, x).backward()
     assert simulated.allocator is None
     assert (simulated.peak, simulated.by_tensor()) == (real.peak, real.by_tensor())
+
+
+@cache
+def remembered(length: int) -> Tensor:
+    return torch.ones(length)
+
+
+def test_functions_that_remember_results_remember_no_fake_ones():
+    x = matrix()
+    simulate(Chain(2, frozen=False), lambda model, x: step(model, x * remembered(1)), x)
+    assert not isinstance(remembered(1), FakeTensor)
