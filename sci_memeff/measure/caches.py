@@ -1,4 +1,4 @@
-"""Functions that remember their results, such as the mask of a shape, and shall remember no fakes."""
+"""Functions that remember their results, such as the mask of a shape, and not those of fakes."""
 
 from __future__ import annotations
 
