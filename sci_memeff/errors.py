@@ -14,6 +14,7 @@ __all__ = [
     "DivergedError",
     "KeptTensorError",
     "MissingPackageError",
+    "NoLeanerPlanError",
     "SciMemeffError",
     "SecondDerivativeError",
     "VerificationError",
@@ -91,6 +92,10 @@ class SecondDerivativeError(SciMemeffError, RuntimeError):
 
 class CannotSimulateError(SciMemeffError, RuntimeError):
     """A step that reads the values of tensors, so that it cannot run on fake ones."""
+
+
+class NoLeanerPlanError(SciMemeffError, RuntimeError):
+    """Memory was short under the leanest plan that is known."""
 
 
 class VerificationError(SciMemeffError, RuntimeError):

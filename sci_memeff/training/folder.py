@@ -52,6 +52,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def plan(self) -> Path:
+        """The memory plan in force, where the run has one."""
+        return self.path / "plan.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The newest checkpoints."""
         return self.path / "checkpoints"

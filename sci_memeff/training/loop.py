@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 from torch import nn
 
+from sci_memeff._plan import Plan
 from sci_memeff.data.example import Example
 from sci_memeff.errors import BadConfigError, DivergedError, MissingPackageError
 from sci_memeff.measure.peak import reset_peak
@@ -22,10 +24,12 @@ from sci_memeff.training.presets import Preset
 from sci_memeff.training.records import Records
 from sci_memeff.training.reports import Beginning, ProteinScore, Reporter, Silent, StepReport
 from sci_memeff.training.settings import check_same, plain, to_yaml
+from sci_memeff.training.setup import ModelAndLoss
 from sci_memeff.training.signals import Stop, stop_signals
 from sci_memeff.training.step import Loss, Trainer
 from sci_memeff.training.stream import Data, samples
 from sci_memeff.training.structures import write_structures
+from sci_memeff.training.tightening import PlanInForce, Tightened
 from sci_memeff.training.validation import evaluate
 
 __all__ = ["Fitted", "Parts", "fit"]
@@ -46,6 +50,11 @@ class Parts:
     """Proteins that are scored, in evaluation mode."""
     fingerprint: str = ""
     """Tells this data from other data; a run is not resumed on data of another."""
+    plan: Plan | None = None
+    """For `ModelAndLoss(model, loss)`. Without one, a resumed run has the one that it saved, and a
+    new one leaves the seams as they stand."""
+    front: Callable[[], Sequence[Plan]] | None = None
+    """Plans to go on with where memory is short, the leanest last; else those that `plan` knows."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +83,13 @@ def fit(
 
     With `resume`, go on from the newest whole checkpoint in `folder` (from the start where there
     is none), with the very losses that an uninterrupted run has. SIGTERM or SIGINT between two
-    samples saves and returns. Errors: BadConfigError where `folder` holds a run and `resume` is
-    not set, cannot be written to, or is beyond `settings.run.steps`; BadCheckpointError where its
-    checkpoint is of other settings, or none is whole; DivergedError after ten updates in a row
-    that were not finite.
+    samples saves and returns. Where memory is short, the sample is taken again under the next
+    leaner plan of the front, with the same random numbers.
+
+    Errors: BadConfigError where `folder` holds a run and `resume` is not set, cannot be written to,
+    or is beyond `settings.run.steps`; BadCheckpointError where its checkpoint is of other settings,
+    or none is whole; DivergedError after ten updates in a row that were not finite; BadPlanError
+    where a plan does not fit the model; NoLeanerPlanError where memory is short under the leanest.
     """
     return _Run(parts, settings, RunFolder(folder), torch.device(device), reporter).go(resume)
 
@@ -104,10 +116,17 @@ class _Run:
             settings.optimizer,
             seed=settings.run.seed,
             device=device,
+            memory=PlanInForce(
+                ModelAndLoss(parts.model, parts.loss),
+                parts.plan,
+                parts.front or (parts.plan.front if parts.plan else None),
+                self._tightened,
+            ),
         )
 
     def go(self, resume: bool) -> Fitted:
         self._open(resume)
+        self._put_plan(resume)
         trainer = self.trainer
         self.records = Records(self.folder.path, step=trainer.step, next_sample=trainer.next_sample)
         self.reporter.began(self._beginning())
@@ -138,6 +157,21 @@ class _Run:
         make_folder(self.folder.path, mend="name a folder that can be written with --out")
         self._save()  # the first weights, so that a resumed run has them whatever they came from
         self.folder.save_config(to_yaml(self.settings))
+
+    def _put_plan(self, resume: bool) -> None:
+        """A resumed run goes on with the plan that it had last, unless it was given another."""
+        memory, saved = self.trainer.memory, self.folder.plan
+        if memory.plan is None and resume and saved.exists():
+            memory.put(Plan.load(saved))
+            self.reporter.noted(f"going on with the plan in {saved}")
+        if memory.plan is not None:
+            memory.plan.save(saved)
+
+    def _tightened(self, change: Tightened) -> None:
+        step = self.trainer.step + 1
+        self.reporter.noted(f"step {step}: {change}")
+        self.records.tightened(step, change)
+        change.plan.save(self.folder.plan)
 
     def _must_not_be_beyond(self, step: int) -> None:
         if step > self.settings.run.steps:
@@ -201,7 +235,8 @@ class _Run:
         trainer = self.trainer
         for example in self.parts.validation:
             with trainer.optimizer.averaged():
-                found = evaluate(trainer.model, trainer.loss, example, trainer.device)
+                attempt = partial(evaluate, trainer.model, trainer.loss, example, trainer.device)
+                found = trainer.memory.run(attempt)
             yield found
 
     def _report_scores(self, scores: Sequence[ProteinScore]) -> None:

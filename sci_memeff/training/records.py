@@ -1,7 +1,7 @@
-"""What a run leaves to read: metrics.csv, validation.csv, skipped.csv and TensorBoard scalars.
+"""What a run leaves to read: metrics.csv, validation.csv, skipped.csv, memory.csv, TensorBoard.
 
-One row per step, per scored protein and per skipped sample, written as it happens. Floats are
-written so that they read back exactly.
+One row per step, scored protein, skipped sample and want of memory, written as it happens. Floats
+are written so that they read back exactly.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from sci_memeff.training.folder import Summary
 from sci_memeff.training.reports import ProteinScore, StepReport
 from sci_memeff.training.scores import known_mean
+from sci_memeff.training.tightening import Tightened
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -36,6 +37,7 @@ STEP = [
 ]
 SCORE = ["step", "name", "residues", "loss", "lddt_ca", "gdt_ts", "tm_score", "rmsd_ca", "plddt"]
 SKIPPED = ["sample", "name", "reason"]
+TIGHTENED = ["step", "said", "peak_bytes_before", "peak_bytes_after", "flops_ratio_after"]
 
 
 class Records:
@@ -50,6 +52,7 @@ class Records:
         self.metrics = folder / "metrics.csv"
         self.validation = folder / "validation.csv"
         self.skipped = folder / "skipped.csv"
+        self.memory = folder / "memory.csv"
         _keep_rows(self.metrics, "step", step)
         _keep_rows(self.validation, "step", step)
         _keep_rows(self.skipped, "sample", next_sample - 1)
@@ -68,6 +71,17 @@ class Records:
             self._board.add_scalar(f"train/{name}", values[name], report.step)
         for name in terms:
             self._board.add_scalar(f"train_loss/{name}", report.terms[name], report.step)
+
+    def tightened(self, step: int, change: Tightened) -> None:
+        """One row where memory was short on the way to update `step`, and a leaner plan followed.
+
+        Bytes are predicted ones; empty where nothing was.
+        """
+        found = change.plan.prediction
+        after = [None, None] if found is None else [found.peak_bytes, found.flops_ratio]
+        _append(self.memory, TIGHTENED, [[step, change.said, change.peak_bytes, *after]])
+        if found is not None:
+            self._board.add_scalar("train/predicted_peak_bytes", found.peak_bytes, step)
 
     def scores(self, step: int, scores: Sequence[ProteinScore]) -> None:
         """One row per protein, in place of any of that step, and their means as scalars."""

@@ -83,6 +83,11 @@ class AdamWithAverage(torch.optim.Optimizer):
         self._in_backward.clear()
         return loss
 
+    @property
+    def has_released(self) -> bool:
+        """Whether the backward pass has updated parameters since the last `step`."""
+        return bool(self._in_backward)
+
     def released_norm(self) -> float:
         """The global norm of the gradients released since it was asked for; it waits for them."""
         squares = [float(square) for square in self._squares.values()]

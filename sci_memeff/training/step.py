@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from sci_memeff.data.example import Example, Skipped
-from sci_memeff.errors import BadDataError
+from sci_memeff.errors import BadDataError, NoLeanerPlanError
 from sci_memeff.measure.peak import peak_bytes
 from sci_memeff.training.batch import Batch, last_pass, to_batch
 from sci_memeff.training.config import OptimizerConfig
@@ -23,7 +23,9 @@ from sci_memeff.training.optimizer import ClippedMean, learning_rate, set_learni
 from sci_memeff.training.randomness import sown
 from sci_memeff.training.reports import SkippedSample, StepReport
 from sci_memeff.training.scores import known_mean, mean_lddt_ca
+from sci_memeff.training.setup import ModelAndLoss
 from sci_memeff.training.states import AdamWithAverage
+from sci_memeff.training.tightening import PlanInForce
 
 __all__ = ["Loss", "Trainer"]
 
@@ -31,6 +33,15 @@ Loss = Callable[[Mapping[str, Tensor], Batch], tuple[Tensor, Mapping[str, Tensor
 
 MAX_SKIPPED_IN_A_ROW = 1_000
 DROPOUT = 1  # the stream of random numbers that the model draws from, beside the data's
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What forward and backward of one sample came to; its gradient is in `.grad`."""
+
+    loss: float
+    lddt_ca: float
+    terms: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class Trainer:
 
     `loss(outputs, features)` returns the scalar to minimise and the terms to report. `step`
     counts updates (skipped ones too), `next_sample` the samples of the stream that are used up.
+    `memory` says by which plan both are run, and by which where memory is short; without it, they
+    are run as their seams stand.
     """
 
     def __init__(
@@ -69,9 +82,11 @@ class Trainer:
         *,
         seed: int,
         device: torch.device,
+        memory: PlanInForce | None = None,
     ) -> None:
         self.model = model.to(device)
         self.loss = loss
+        self.memory = memory or PlanInForce(ModelAndLoss(model, loss))
         self.config = config
         self.seed = seed
         self.device = device
@@ -124,24 +139,51 @@ class Trainer:
         )
 
     def _learn(self, example: Example, sample: int, gradients: ClippedMean) -> _Sample:
-        """Forward and backward of one sample; its clipped gradient joins `gradients`."""
-        with sown(self.seed, DROPOUT, sample, device=self.device):
-            batch = to_batch(example, self.device)
-            outputs = self.model(batch)
-            features = last_pass(batch)
-            loss, terms = self.loss(outputs, features)
-            norm = math.nan
-            if math.isfinite(loss.item()):
-                loss.backward()
-                released = self.config.release_gradients
-                norm = self.optimizer.released_norm() if released else gradients.take()
-        return _Sample(
-            name=example.name,
-            loss=loss.item(),
-            lddt_ca=mean_lddt_ca(outputs, features),
-            terms={name: float(term.detach()) for name, term in terms.items()},
-            gradient_norm=norm,
-        )
+        """Forward and backward of one sample; its clipped gradient joins `gradients`.
+
+        Where memory is short, the very same once more under a leaner plan.
+        """
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+
+        def attempt() -> _Passed:
+            with sown(self.seed, DROPOUT, sample, device=self.device):
+                return self._forward_and_backward(to_batch(example, self.device))
+
+        def undo() -> None:
+            self._undo(example.name, buffers)
+
+        passed = self.memory.run(attempt, undo)
+        norm = math.nan
+        if math.isfinite(passed.loss):
+            released = self.config.release_gradients
+            norm = self.optimizer.released_norm() if released else gradients.take()
+        return _Sample(example.name, passed.loss, passed.lddt_ca, passed.terms, norm)
+
+    def _forward_and_backward(self, batch: Batch) -> _Passed:
+        features = last_pass(batch)
+        outputs = self.model(batch)
+        loss, terms = self.loss(outputs, features)
+        lddt_ca = mean_lddt_ca(outputs, features)
+        del outputs  # the backward pass needs few of them
+        if math.isfinite(loss.item()):
+            loss.backward()
+        known = {name: float(term.detach()) for name, term in terms.items()}
+        return _Passed(loss.item(), lddt_ca, known)
+
+    def _undo(self, name: str, buffers: Sequence[Tensor]) -> None:
+        """Have everything be as before an unfinished sample."""
+        if self.optimizer.has_released:
+            raise NoLeanerPlanError(
+                f"{name}: memory was short when some parameters had been updated already, in the "
+                "backward pass",
+                mend="go on with --resume: from the last checkpoint, under the leaner plan that is "
+                "saved; or leave out optimizer.release_gradients",
+            )
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        with torch.no_grad():
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
 
 
 def _next_example(
