@@ -19,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812 the name everybody knows it by
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 from sci_memeff.chunking.probing.operand import WIDER
 
@@ -59,7 +60,9 @@ def double_copy(module: nn.Module) -> nn.Module:
     with _WideCopies():
         found = copy.deepcopy(module, memo)
     for part in found.modules():
-        if isinstance(part, nn.modules.dropout._DropoutNd):
+        if isinstance(part, torch.jit.ScriptModule):
+            part.double()  # copied by itself
+        elif isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0
         elif isinstance(part, (nn.MultiheadAttention, nn.RNNBase)):
             part.dropout = 0.0
@@ -113,6 +116,7 @@ def in_double() -> Iterator[None]:
     python, numpy_, dtype = random.getstate(), np.random.get_state(), torch.get_default_dtype()
     try:
         with (
+            _disable_current_modes(),  # of a simulation, say
             torch.random.fork_rng(devices=[]),
             warnings.catch_warnings(),
             torch.inference_mode(False),

@@ -36,7 +36,7 @@ from sci_memeff.chunking.probing.sizes import small_sizes
 __all__ = ["Independence", "Probed", "explain", "independent_axes"]
 
 _MOST_PARAMETERS = 2**29  # bytes
-_MOST_AT_LENGTH = 2**22  # bytes of the operands with which the axis is tried at its own length
+_MOST_AT_LENGTH = 2**21  # bytes of the operands with which the axis is tried at its own length
 # kind of operands, whether vectors among the parameters have signs, lengths of slices
 _ROUNDS: tuple[tuple[Draw, bool, tuple[int, ...]], ...] = (
     ("normal", False, (1, 3)),
