@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from sci_memeff._types import Forward
+from sci_memeff.errors import BadPlanError
 
 __all__ = ["PutForward", "clear_forward", "has_forward", "held_forward", "put_forward"]
 
@@ -15,15 +17,28 @@ __all__ = ["PutForward", "clear_forward", "has_forward", "held_forward", "put_fo
 class PutForward:
     """What stands in a module's `__dict__` as `forward` while a plan says how that is run.
 
-    Copies and pickles with its module, to which it is bound as a method would be.
+    Copies and pickles with its module, to which it is bound as a method would be, but weakly: a
+    cycle would keep a model that nobody holds, and all its parameters, until the garbage
+    collector comes.
     """
 
     __name__ = "forward"
 
     def __init__(self, module: nn.Module, use: Forward) -> None:
-        self.__self__ = module
+        self._module = weakref.ref(module)
         self.use = use
         self.own: Callable[..., Any] | None = vars(module).get("forward")
+
+    @property
+    def __self__(self) -> nn.Module:
+        """The module; BadPlanError where it is gone."""
+        module = self._module()
+        if module is None:
+            raise BadPlanError(
+                "the module that this forward belongs to is gone",
+                mend="hold the module for as long as its forward is called",
+            )
+        return module
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
@@ -36,6 +51,12 @@ class PutForward:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.use(self.__wrapped__, args, kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_module": self.__self__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _module=weakref.ref(state["_module"]))
 
 
 class _Owned:

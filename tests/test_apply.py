@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import warnings
+import weakref
 from functools import partial
 from inspect import signature
 from types import MethodType
@@ -208,3 +210,17 @@ def test_a_shared_module_is_meant_by_each_of_its_names():
     assert describe(apply(model, plan)) == {"a": {"forward": recomputed()}}
     later = Plan(rules=(*plan.rules, Rule(where="a", seam="forward", use=plainly)))
     assert describe(apply(model, later)) == {}
+
+
+def test_a_planned_model_goes_when_nobody_holds_it():
+    gc.collect()
+    gc.disable()
+    try:
+        model = apply(foreign(), RECOMPUTED)
+        forward, kept = model.layers[0].forward, weakref.ref(model)
+        del model
+        assert kept() is None
+    finally:
+        gc.enable()
+    with pytest.raises(BadPlanError, match="mend: hold the module for as long as its forward"):
+        forward(torch.ones(1, 2, 8))
