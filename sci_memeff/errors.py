@@ -71,7 +71,10 @@ class DivergedError(SciMemeffError, ArithmeticError):
 
 
 class BadPlanError(SciMemeffError, ValueError):
-    """A plan that does not fit the model it is put into; names the first rule that does not."""
+    """A plan that does not fit the model it is put into, or cannot be written or read.
+
+    Names the first rule that does not fit, and its nearest valid form.
+    """
 
 
 class BadWalkError(SciMemeffError, ValueError):
