@@ -1,6 +1,6 @@
 """A training step of AlphaFold, as planning and measuring take one: model, step, batch, optimizer.
 
-Nothing is built or read here: the model is a function that builds it, and features have their
+Nothing is built or read for it: the model is a function that builds it, and features have their
 shapes alone, so that a preset of any size can be planned on any computer.
 """
 
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from sci_memeff.alphafold.losses import AlphaFoldLoss
 from sci_memeff.alphafold.model import AlphaFold
+from sci_memeff.data.batch import make_batch
 from sci_memeff.data.features.padding import axis_sizes
 from sci_memeff.data.features.schema import AXES, CLUSTERS, EXTRA, INTEGERS
 from sci_memeff.errors import BadConfigError
 from sci_memeff.training.batch import Batch, last_pass
+from sci_memeff.training.made_up import made_up_example
 from sci_memeff.training.presets import Preset
 from sci_memeff.training.states import AdamWithAverage
 
@@ -82,6 +84,25 @@ class Setup:
         """
         sizes = axis_sizes(replace(self.settings.data, crop_size=crop))
         return {name: _empty(name, sizes, self.passes) for name in AXES}
+
+    def real_model(self, seed: int = 0) -> ModelAndLoss:
+        """`model()` with values for a step that is looked at: random, no layer's weights zero.
+
+        In fresh weights many layers are, and most gradients with them.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            found = self.model()
+            with torch.no_grad():
+                for p in found.parameters():
+                    scale = p.shape[-1] ** -0.5 if p.ndim > 1 else 0.3
+                    p.copy_(torch.randn_like(p) * scale + (0 if p.ndim > 1 else p))
+        return found
+
+    def real_batch(self, seed: int = 0) -> Batch:
+        """Features of the settings' sizes, of a made-up protein."""
+        data = replace(self.settings.data, fixed_size=True, max_recycling=self.passes - 1)
+        return make_batch([made_up_example(data, seed=seed)])
 
     def optimizer(self, model: nn.Module) -> AdamWithAverage:
         """Adam and the averaged weights of `model`."""

@@ -29,6 +29,34 @@ def real(setup: Setup) -> dict[str, torch.Tensor]:
     raise AssertionError("no sample of so many passes")
 
 
+@pytest.mark.parametrize("name", ["demo", "finetuning"])
+def test_a_made_up_protein_has_every_feature_in_full_size(name):
+    setup = alphafold_setup(settings(name, 23, 2))
+    found, wanted = setup.real_batch(), setup.batch
+    assert found.keys() == wanted.keys()
+    for key, tensor in wanted.items():
+        assert found[key].shape == tensor.shape, key
+        assert found[key].dtype == tensor.dtype, key
+        assert found[key].isfinite().all(), key
+    for key in ("msa_mask", "extra_msa_mask", "seq_mask", "backbone_rigid_mask"):
+        assert (found[key] == 1).all(), key
+    same, other = setup.real_batch(), setup.real_batch(seed=1)
+    assert all(torch.equal(same[key], tensor) for key, tensor in found.items())
+    assert not torch.equal(other["aatype"], found["aatype"])
+
+
+def test_a_step_on_made_up_values_has_every_gradient():
+    small = settings("finetuning", 8, 1)
+    small = replace(small, data=replace(small.data, max_msa_clusters=3, max_extra_msa=2))
+    setup = alphafold_setup(small, num_evoformer_blocks=1)
+    model = setup.real_model()
+    loss = setup.step(model, setup.real_batch())
+    loss.backward()
+    assert loss.isfinite()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert len(without) < 0.05 * len(list(model.parameters())), without
+
+
 def settings(name: str, crop: int, passes: int):
     small = preset(name)
     data = replace(small.data, crop_size=crop, max_recycling=passes - 1, max_extra_msa=20)
