@@ -74,11 +74,17 @@ def _values(tensor: Tensor) -> Tensor | None:
     if not known or tensor.dtype.is_complex or tensor.dtype is torch.bool:
         return None
     flat = tensor.detach().flatten()
+    some = flat[:: max(len(flat) // 2**16, 1)]
     if tensor.dtype.is_floating_point:
-        zeros, ones = flat == 0, flat == 1
-        is_mask = bool((zeros | ones).all() and zeros.any() and ones.any())
-        return torch.tensor([0, 1]) if is_mask else None
-    return flat[:: max(len(flat) // 2**16, 1)].cpu().unique()
+        # most tensors are told from masks by some of their elements
+        return torch.tensor([0, 1]) if _is_binary(some) and _is_binary(flat) else None
+    return some.cpu().unique()
+
+
+def _is_binary(flat: Tensor) -> bool:
+    """Whether 0 and 1 are there, and nothing else."""
+    zeros, ones = flat == 0, flat == 1
+    return bool((zeros | ones).all() and zeros.any() and ones.any())
 
 
 def _mask(shape: tuple[int, ...], g: torch.Generator) -> Tensor:
