@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from sci_memeff import Plan, apply, describe, restore
+from sci_memeff import Plan, apply, describe, measure, restore, simulate
+from sci_memeff.checkpointing import Host, recomputed
 
 from .foreign_nets import NETS, answer, assert_same, batch, made
 
@@ -96,3 +97,24 @@ def test_a_state_dict_may_be_loaded_before_and_after(name):
     state = {key: value.clone() for key, value in other.state_dict().items()}
     model.load_state_dict(state)
     assert_same(answer(model, batch(name)), answer(other, batch(name)))
+
+
+@ALL
+def test_simulated_bytes_and_flops_are_the_measured_ones(name):
+    # the host's copies are on the CPU, and count there in a real run alone
+    rules = [rule for rule in NETS[name].plan.rules if rule.use != recomputed(Host(min_bytes=0))]
+    plan = Plan(rules=tuple(rules))
+    x = torch.cat([batch(name)] * 16)
+    simulated = simulate(lambda: _planned(name, plan), _squares, x.to("meta"), device="cpu")
+    model = _planned(name, plan)
+    with measure(model) as measured:
+        _squares(model, x).backward()
+    assert (simulated.peak, simulated.flops) == (measured.peak, measured.flops)
+
+
+def _planned(name: str, plan: Plan) -> nn.Module:
+    return apply(NETS[name].make().double(), plan)
+
+
+def _squares(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return model(x).square().sum()
