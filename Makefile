@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+FOREIGN := .venv-foreign
 
 # Threads that soon go to sleep: on a shared machine, spinning ones make small tensors ten times slower.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: setup train test lint check clean
+.PHONY: setup train test lint check clean foreign test-foreign
 
 setup: $(STAMP)
 
@@ -24,13 +25,26 @@ train: setup
 test: setup
 	$(BIN)/python -m pytest
 
+foreign: $(FOREIGN)/.ready
+
+# Other people's models: beside everything that .venv has, and without what they pin of it.
+$(FOREIGN)/.ready: $(STAMP) requirements-foreign.txt
+	$(PYTHON) -m venv --clear $(FOREIGN)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')')" \
+		> $$($(FOREIGN)/bin/python -c 'import site; print(site.getsitepackages()[0])')/beside.pth
+	$(FOREIGN)/bin/python -m pip install --quiet --no-deps -r requirements-foreign.txt
+	touch $@
+
+test-foreign: foreign
+	$(FOREIGN)/bin/python -m pytest tests/models tests/benchmarks/test_foreign.py
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-check: lint test
+check: lint test test-foreign
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv $(FOREIGN) build *.egg-info

@@ -1,0 +1,1 @@
+"""Training steps of other people's models, one file for each package."""

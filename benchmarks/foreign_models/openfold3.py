@@ -1,0 +1,78 @@
+"""openfold3's Pairformer stack, at the widths of AlphaFold 3."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foreign_models.case import Case, redrawn
+from sci_memeff import Plan, Rule
+from sci_memeff.checkpointing import recomputed
+
+__all__ = ["bar", "small"]
+
+BLOCK = "blocks.<0-47>"
+
+
+def bar(own: bool = False, blocks: int = 48, tokens: int = 384) -> Case:
+    """All blocks in bf16; with `own`, under the package's checkpoint around each of them."""
+    widths = {"c_s": 384, "c_z": 128, "c_hidden_pair_bias": 24, "no_heads_pair_bias": 16}
+    pairs = {"c_hidden_mul": 128, "c_hidden_pair_att": 32, "no_heads_pair": 4}
+    return Case(
+        title=f"openfold3's PairFormerStack, {blocks} blocks, {tokens} tokens, bf16",
+        model=lambda: _stack(blocks, 4, 1 if own else None, **widths, **pairs).bfloat16(),
+        step=_step,
+        batch=_batch(tokens, 384, 128, torch.bfloat16, "meta"),
+        by_hand=Plan(rules=(Rule(where=BLOCK, seam="forward", use=recomputed()),)),
+    )
+
+
+def small() -> Case:
+    """In float64, with dropout."""
+    torch.manual_seed(0)
+    widths = {"c_s": 12, "c_z": 8, "c_hidden_pair_bias": 4, "no_heads_pair_bias": 3}
+    pairs = {"c_hidden_mul": 8, "c_hidden_pair_att": 4, "no_heads_pair": 2}
+    return Case(
+        title="two blocks, 11 tokens, float64",
+        model=redrawn(_stack(2, 2, None, **widths, **pairs)),
+        step=_step,
+        batch=_batch(11, 12, 8, torch.float64, "cpu"),
+        by_hand=Plan(rules=(Rule(where=BLOCK, seam="forward", use=recomputed()),)),
+    )
+
+
+def _stack(blocks: int, n: int, per_checkpoint: int | None, **widths: int) -> nn.Module:
+    stack = import_module("openfold3.core.model.latent.pairformer").PairFormerStack(
+        no_blocks=blocks,
+        transition_type="swiglu",
+        transition_n=n,
+        pair_dropout=0.25,
+        fuse_projection_weights=False,
+        blocks_per_ckpt=per_checkpoint,
+        inf=1e9,
+        use_reentrant=False,
+        **widths,
+    )
+    return stack.train()
+
+
+def _batch(tokens: int, c_s: int, c_z: int, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, dtype=dtype, device=device)
+
+    mask = torch.ones(1, tokens, dtype=dtype, device=device)
+    mask[:, -2:] = 0
+    return {
+        "s": draw(1, tokens, c_s).requires_grad_(),
+        "z": draw(1, tokens, tokens, c_z).requires_grad_(),
+        "single_mask": mask,
+        "pair_mask": mask[:, :, None] * mask[:, None, :],
+    }
+
+
+def _step(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    s, z = model(**batch)
+    return s.float().square().mean() + z.float().square().mean()
