@@ -1,6 +1,7 @@
 """How a command ends: errors of the package as one readable message, and what exit codes mean.
 
 0    done
+1    what was asked has the answer no: a verification that failed
 2    an error that the message says how to mend
 130  stopped by SIGINT (Ctrl-C), state saved: 128 + the signal's number
 143  stopped by SIGTERM, state saved
@@ -17,8 +18,9 @@ import typer
 
 from sci_memeff.errors import SciMemeffError
 
-__all__ = ["BAD_INPUT", "readable"]
+__all__ = ["BAD_INPUT", "FAILED", "readable"]
 
+FAILED = 1
 BAD_INPUT = 2
 
 P = ParamSpec("P")

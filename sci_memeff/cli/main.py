@@ -5,10 +5,14 @@ from __future__ import annotations
 import typer
 
 from sci_memeff.cli.data import app as data
+from sci_memeff.cli.measure import EPILOG as MEASURE_EPILOG
+from sci_memeff.cli.measure import measure
 from sci_memeff.cli.predict import EPILOG as PREDICT_EPILOG
 from sci_memeff.cli.predict import predict
 from sci_memeff.cli.train import EPILOG as TRAIN_EPILOG
 from sci_memeff.cli.train import train
+from sci_memeff.cli.verify import EPILOG as VERIFY_EPILOG
+from sci_memeff.cli.verify import verify
 
 __all__ = ["app"]
 
@@ -34,4 +38,6 @@ app = typer.Typer(
 )
 app.command(epilog=TRAIN_EPILOG)(train)
 app.command(epilog=PREDICT_EPILOG)(predict)
+app.command(epilog=VERIFY_EPILOG)(verify)
+app.command(epilog=MEASURE_EPILOG)(measure)
 app.add_typer(data, name="data")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,19 +12,12 @@ from rich.console import Console
 from sci_memeff.cli.devices import chosen_device
 from sci_memeff.cli.failures import readable
 from sci_memeff.cli.progress import Printed, score_table, skipped_table
+from sci_memeff.cli.subjects import PresetName
 from sci_memeff.errors import BadConfigError
 from sci_memeff.training import Fitted, Preset, preset, read_settings, train_alphafold
 from sci_memeff.training.folder import RunFolder, next_free
 
 __all__ = ["EPILOG", "train"]
-
-
-class PresetName(StrEnum):
-    """The presets by name."""
-
-    demo = "demo"
-    initial_training = "initial_training"
-    finetuning = "finetuning"
 
 
 EPILOG = """

@@ -133,6 +133,8 @@ class Verified:
         ]
         if self.loss is not None and self.planned_loss is not None:
             lines.append(f"  loss {self.loss:.9g} plain, {self.planned_loss:.9g} planned")
+        if not self.changed:
+            lines.append("  both ran plain: give a plan, or apply one to the model first")
         zero = len(self.gradients) - self.compared
         if zero or self.without:
             lines.append(

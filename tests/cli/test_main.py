@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 FLAGS = {
     "train": "--config --data --device --out --preset --resume --seed --steps --weights",
     "predict": "--alignments --chain --data --device --fasta --model --out --seed --weights",
+    "verify": "--blocks --crop --device --dtype --json --passes --plan --preset --reference "
+    "--tolerance",
+    "measure": "--blocks --crop --device --dtype --json --passes --plan --plot --preset --real",
     "data fetch": "--alignments --alignments-from --entries-from --no-alignments --to",
     "data list": "",
     "data check": "",
