@@ -26,7 +26,7 @@ from sci_memeff._records import (
 from sci_memeff._rule import Rule, Seam
 from sci_memeff._types import in_turn, plainly, whole
 from sci_memeff.checkpointing import Device, Disk, Host, InSegments, Recomputed, Spared
-from sci_memeff.chunking import InSlices, Sliced
+from sci_memeff.chunking import InSlices, Sliced, Summed
 from sci_memeff.errors import BadPlanError
 from sci_memeff.kernels import Form, attend
 from sci_memeff.kernels.forms import form_of
@@ -124,6 +124,12 @@ _SLICED = {
     "in_dims": Field(_write_dims, _read_dims),
     "out_dims": one_or_several(INT),
 }
+_SUMMED = {
+    "size": INT,
+    "in_dims": Field(_write_dims, _read_dims),
+    "each": _INNER,
+    "sums": several(INT),
+}
 _USE = named(
     {
         "whole": Constant(whole),
@@ -133,9 +139,10 @@ _USE = named(
         "in_segments": Record(InSegments, _IN_SEGMENTS),
         "recomputed": Record(Recomputed, {"keep": _STORE, "spare": _SPARED}),
         "sliced": Record(Sliced, _SLICED),
+        "summed": Record(Summed, _SUMMED),
         "attend": _Attention(),
     },
-    mend="save plans of what in_slices, in_segments, recomputed, sliced and attend give",
+    mend="save plans of what in_slices, in_segments, recomputed, sliced, summed and attend give",
 )
 _RULE = Record(Rule, {"where": TEXT, "seam": choice(get_args(Seam)), "use": _USE})
 _ACTION = {

@@ -8,7 +8,7 @@ from typing import Any
 from sci_memeff._prediction import Prediction
 from sci_memeff._rule import DEFAULTS, Rule
 from sci_memeff.checkpointing import Device, Disk, Host, InSegments, Recomputed
-from sci_memeff.chunking import InSlices, Sliced
+from sci_memeff.chunking import InSlices, Sliced, Summed
 from sci_memeff.kernels.forms import form_of
 from sci_memeff.measure.table import human_bytes, human_flops, in_columns
 
@@ -27,9 +27,11 @@ def in_words(use: Any) -> str:
     if isinstance(use, InSlices):
         operands = ", operands walked again" if use.recompute_shared else ""
         return f"walked {use.size} rows at a time{operands}"
-    if isinstance(use, Sliced):
+    if isinstance(use, (Sliced, Summed)):
         names = ", ".join(str(key) for key, _ in use.in_dims)
-        return f"walked {use.size} rows of {names} at a time"
+        rows = f"{use.size} rows of {names} at a time"
+        is_sum = isinstance(use, Summed)
+        return f"added up {rows}, each {in_words(use.each)}" if is_sum else f"walked {rows}"
     if isinstance(use, Recomputed):
         return f"recomputed{_elsewhere(use.keep)}{_spared(use.spare)}"
     if isinstance(use, InSegments):

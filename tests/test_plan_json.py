@@ -13,7 +13,7 @@ from sci_memeff._plan_json import SCHEMA
 from sci_memeff._prediction import Prediction
 from sci_memeff._types import in_turn, plainly
 from sci_memeff.checkpointing import Device, Disk, Host, in_segments, recomputed
-from sci_memeff.chunking import in_slices, sliced, whole
+from sci_memeff.chunking import in_slices, sliced, summed, whole
 from sci_memeff.errors import BadConfigError, BadDataError, BadPlanError
 from sci_memeff.kernels import Form, attend
 from sci_memeff.kernels.forms import form_of
@@ -37,6 +37,7 @@ USES = {
         recomputed(Device()),
         sliced(4, {"x": -2, 1: -3}, -2),
         sliced(4, {"x": -2}, [-2, -1]),
+        summed(4, {"x": -2, 1: -1}, each=recomputed(Host()), sums=(0, 2)),
     ],
 }
 PLAN = Plan(

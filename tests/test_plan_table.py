@@ -11,7 +11,7 @@ from sci_memeff._plan_table import in_words
 from sci_memeff._prediction import Action
 from sci_memeff._types import in_turn, plainly
 from sci_memeff.checkpointing import Disk, Host, in_segments, recomputed
-from sci_memeff.chunking import in_slices, sliced, whole
+from sci_memeff.chunking import in_slices, sliced, summed, whole
 from sci_memeff.kernels import attend
 
 from .test_plan import PREDICTION
@@ -35,6 +35,10 @@ def mine(forward, args, kwargs):
         (in_slices(32), "walked 32 rows at a time"),
         (in_slices(8, recompute_shared=True), "walked 8 rows at a time, operands walked again"),
         (sliced(8, {"x": -2, 1: -2}), "walked 8 rows of x, 1 at a time"),
+        (
+            summed(8, {"x": -2}, each=recomputed()),
+            "added up 8 rows of x at a time, each recomputed",
+        ),
         (in_segments(3), "recomputed 3 at a time"),
         (in_segments((3, 2), keep=Disk()), "recomputed in segments of 3, 2, kept on the disk"),
         (in_segments(3, leave=2), "recomputed 3 at a time, the last 2 left plain"),
