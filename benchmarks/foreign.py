@@ -1,6 +1,6 @@
 """Other people's models, plain and planned: peak, FLOPs, and the gradients' worst difference.
 
-    python benchmarks/foreign.py openfold3|boltz|aurora|mace [--small] [--budget 8GiB]
+    python benchmarks/foreign.py openfold3|boltz|aurora|mace [--small] [--lean]
 
 Simulates a training step of the package's own modules, with random weights: plain, under the
 package's own checkpointing, and under a plan. Then runs a small one for real in float64, plain and
@@ -108,6 +108,12 @@ def main(arguments: list[str]) -> None:
         print(row("its own checkpointing", own, plain))
     planned = simulated(case, plan)
     print(row("planned", planned, plain))
+    if case.lean and given.lean:
+        lean = simulated(case, case.lean)
+        print(row("lean, with host", lean, plain))
+        if own:
+            less, flops = own.peak / lean.peak, lean.flops / own.flops
+            print(f"  against its own checkpointing: {less:.2f} × less, {flops:.2f} × FLOPs")
     print(f"\n{planned}\n" if given.table else "")
     error, worst, count = worst_difference(small, small.by_hand)
     print(f"for real, {small.title}: {count} gradients differ by {error:.1e} at most, {worst}")
@@ -131,6 +137,9 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", choices=NAMES)
     parser.add_argument("--small", action="store_true", help="simulate the small step, too")
+    parser.add_argument(
+        "--lean", action="store_true", help="a plan for fewer bytes than the package's own, too"
+    )
     parser.add_argument("--table", action="store_true", help="where the planned step's bytes are")
     return parser.parse_args(arguments)
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from foreign_models.case import Case, doubles_stay_double, redrawn
 from foreign_models.torchvision_names import declare_torchvision
 from sci_memeff import Plan, Rule
-from sci_memeff.checkpointing import recomputed
+from sci_memeff.checkpointing import Host, recomputed
+from sci_memeff.chunking import sliced
 
 __all__ = ["bar", "small"]
 
@@ -50,6 +51,20 @@ BY_HAND = Plan(
     )
 )
 
+ATTENTION = sliced(32, {"q_x": -3, "kv_x": -3, "mask_bias": -4, "mask": -4}, -3)
+USES = {
+    "pairformer_module.layers.<0-63>": recomputed(Host()),
+    "msa_module.layers.<0-3>": recomputed(Host()),
+    "*.tri_mul_out": recomputed(),
+    "*.tri_mul_in": recomputed(),
+    "*.outer_product_mean": recomputed(),
+    "*.tri_att_*.mha": ATTENTION,
+    "*.transition_z": sliced(32, {"x": -3}, -3),
+    "*.msa_transition": sliced(128, {"x": -3}, -3),
+    "*.pair_weighted_averaging": sliced(128, {"m": -3}, -3),
+}
+LEAN = Plan(rules=tuple(Rule(where=x, seam="forward", use=use) for x, use in USES.items()))
+
 
 def bar(own: bool = False, blocks: int = 64, tokens: int = 384, sequences: int = 1024) -> Case:
     """All of it in fp32; with `own`, under the package's checkpoint around each block."""
@@ -59,6 +74,7 @@ def bar(own: bool = False, blocks: int = 64, tokens: int = 384, sequences: int =
         model=lambda: Trunk(384, 128, 64, blocks, 4, own).train(),
         step=_step,
         batch=_batch(tokens, sequences, 384, 128, torch.float32, "meta"),
+        lean=LEAN,
         by_hand=BY_HAND,
     )
 
@@ -72,6 +88,7 @@ def small() -> Case:
         model=redrawn(Trunk(16, 8, 8, 2, 1, False).train()),
         step=_step,
         batch=_batch(9, 5, 16, 8, torch.float64, "cpu"),
+        lean=LEAN,
         by_hand=BY_HAND,
         around=doubles_stay_double,
     )

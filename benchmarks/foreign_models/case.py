@@ -25,6 +25,7 @@ class Case:
     step: Callable[[nn.Module, Any], Tensor]
     batch: Any
     by_hand: Plan
+    lean: Plan | None = None  # for fewer bytes than the package's own checkpointing needs
     optimizer: Callable[[nn.Module], Optimizer] | None = None
     updates: int = 1
     around: Callable[[], AbstractContextManager[Any]] = nullcontext  # while it is simulated or run

@@ -10,11 +10,22 @@ from torch import Tensor, nn
 
 from foreign_models.case import Case, redrawn
 from sci_memeff import Plan, Rule
-from sci_memeff.checkpointing import recomputed
+from sci_memeff.checkpointing import Host, recomputed
+from sci_memeff.chunking import sliced
 
 __all__ = ["bar", "small"]
 
 BLOCK = "blocks.<0-47>"
+ATTENTION = sliced(32, {"q_x": -3, "kv_x": -3, "biases": -4}, -3)
+LEAN = Plan(
+    rules=(
+        Rule(where=BLOCK, seam="forward", use=recomputed(Host())),
+        Rule(where=f"{BLOCK}.pair_stack.tri_mul_???", seam="forward", use=recomputed()),
+        Rule(where=f"{BLOCK}.pair_stack.tri_mul_??", seam="forward", use=recomputed()),
+        Rule(where="*.tri_att_*.mha", seam="forward", use=ATTENTION),
+        Rule(where="*.pair_transition", seam="forward", use=sliced(32, {"x": -3, "mask": -2}, -3)),
+    )
+)
 
 
 def bar(own: bool = False, blocks: int = 48, tokens: int = 384) -> Case:
@@ -26,6 +37,7 @@ def bar(own: bool = False, blocks: int = 48, tokens: int = 384) -> Case:
         model=lambda: _stack(blocks, 4, 1 if own else None, **widths, **pairs).bfloat16(),
         step=_step,
         batch=_batch(tokens, 384, 128, torch.bfloat16, "meta"),
+        lean=LEAN,
         by_hand=Plan(rules=(Rule(where=BLOCK, seam="forward", use=recomputed()),)),
     )
 
@@ -40,6 +52,7 @@ def small() -> Case:
         model=redrawn(_stack(2, 2, None, **widths, **pairs)),
         step=_step,
         batch=_batch(11, 12, 8, torch.float64, "cpu"),
+        lean=LEAN,
         by_hand=Plan(rules=(Rule(where=BLOCK, seam="forward", use=recomputed()),)),
     )
 
