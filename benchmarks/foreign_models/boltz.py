@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,21 +22,9 @@ TYPES = 33  # of residues, as boltz counts them
 class Trunk(nn.Module):
     """What a recycling pass of the model runs, without what embeds the inputs before it."""
 
-    def __init__(self, c_s: int, c_z: int, c_m: int, blocks: int, msa_blocks: int, own: bool):
+    def __init__(self, msa_module: nn.Module, pairformer_module: nn.Module) -> None:
         super().__init__()
-        self.msa_module = import_module("boltz.model.modules.trunkv2").MSAModule(
-            msa_s=c_m,
-            token_z=c_z,
-            token_s=c_s,
-            msa_blocks=msa_blocks,
-            msa_dropout=0.15,
-            z_dropout=0.25,
-            activation_checkpointing=own,
-        )
-        pairformer: Any = import_module("boltz.model.layers.pairformer")
-        self.pairformer_module = pairformer.PairformerModule(
-            c_s, c_z, blocks, 4 if c_s < 384 else 16, 0.25, activation_checkpointing=own, v2=True
-        )
+        self.msa_module, self.pairformer_module = msa_module, pairformer_module
 
     def forward(self, s: Tensor, z: Tensor, feats: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         z = z + self.msa_module(z, s, feats)
@@ -69,9 +57,10 @@ LEAN = Plan(rules=tuple(Rule(where=x, seam="forward", use=use) for x, use in USE
 def bar(own: bool = False, blocks: int = 64, tokens: int = 384, sequences: int = 1024) -> Case:
     """All of it in fp32; with `own`, under the package's checkpoint around each block."""
     declare_torchvision()
+    own_checkpoint = {"activation_checkpointing": own}
     return Case(
         title=f"Boltz-2's trunk, 4 + {blocks} blocks, {sequences} × {tokens}, fp32",
-        model=lambda: Trunk(384, 128, 64, blocks, 4, own).train(),
+        model=lambda: _trunk(384, 128, 64, blocks, 4, 16, **own_checkpoint),
         step=_step,
         batch=_batch(tokens, sequences, 384, 128, torch.float32, "meta"),
         lean=LEAN,
@@ -79,19 +68,43 @@ def bar(own: bool = False, blocks: int = 64, tokens: int = 384, sequences: int =
     )
 
 
-def small() -> Case:
-    """In float64, with dropout."""
+def small(version: Literal[1, 2] = 2) -> Case:
+    """In float64, with dropout; of Boltz-1, too."""
     declare_torchvision()
     torch.manual_seed(0)
+    trunk = _trunk_of_boltz_1 if version == 1 else _trunk
+    batch = _batch(9, 5, 16, 8, torch.float64, "cpu")
+    if version == 1:  # which takes types as vectors
+        batch["feats"]["msa"] = torch.nn.functional.one_hot(batch["feats"]["msa"], TYPES).double()
     return Case(
         title="1 + 2 blocks, 5 × 9, float64",
-        model=redrawn(Trunk(16, 8, 8, 2, 1, False).train()),
+        model=redrawn(trunk(16, 8, 8, 2, 1, 4)),
         step=_step,
-        batch=_batch(9, 5, 16, 8, torch.float64, "cpu"),
+        batch=batch,
         lean=LEAN,
         by_hand=BY_HAND,
         around=doubles_stay_double,
     )
+
+
+def _trunk(
+    c_s: int, c_z: int, c_m: int, blocks: int, msa_blocks: int, heads: int, **settings: Any
+) -> nn.Module:
+    msa_module = import_module("boltz.model.modules.trunkv2").MSAModule(
+        c_m, c_z, c_s, msa_blocks, 0.15, 0.25, **settings
+    )
+    pairformer = import_module("boltz.model.layers.pairformer").PairformerModule(
+        c_s, c_z, blocks, heads, 0.25, v2=True, **settings
+    )
+    return Trunk(msa_module, pairformer).train()
+
+
+def _trunk_of_boltz_1(
+    c_s: int, c_z: int, c_m: int, blocks: int, msa_blocks: int, heads: int
+) -> nn.Module:
+    modules: Any = import_module("boltz.model.modules.trunk")
+    msa_module = modules.MSAModule(c_m, c_z, c_s, msa_blocks, 0.15, 0.25, use_paired_feature=True)
+    return Trunk(msa_module, modules.PairformerModule(c_s, c_z, blocks, heads, 0.25)).train()
 
 
 def _batch(

@@ -12,8 +12,9 @@ _TRANSITION = f"{_LAYERS}.transition.Transition"
 _UNITS = (
     f"{_LAYERS}.pairformer.PairformerLayer",
     f"{_LAYERS}.pairformer.PairformerNoSeqLayer",
-    "boltz.model.modules.trunk.MSALayer",  # Boltz-1
-    "boltz.model.modules.trunkv2.MSALayer",  # Boltz-2
+    "boltz.model.modules.trunk.MSALayer",  # Boltz-1's, like the next
+    "boltz.model.modules.trunk.PairformerLayer",
+    "boltz.model.modules.trunkv2.MSALayer",  # Boltz-2's
     f"{_LAYERS}.triangular_mult.TriangleMultiplicationOutgoing",
     f"{_LAYERS}.triangular_mult.TriangleMultiplicationIncoming",
     f"{_LAYERS}.triangular_attention.attention.TriangleAttention",
@@ -53,6 +54,7 @@ BOLTZ = Family(
             note="sequences; the weights are computed from the pairs again for every slice",
         ),
         _transition("transition_z", -3),
+        _transition("z_transition", -3),
         _transition("msa_transition", -3),
         _transition(None, -2),
     ),
