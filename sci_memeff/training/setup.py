@@ -22,7 +22,7 @@ from sci_memeff.errors import BadConfigError
 from sci_memeff.training.batch import Batch, last_pass
 from sci_memeff.training.made_up import made_up_example
 from sci_memeff.training.presets import Preset
-from sci_memeff.training.states import AdamWithAverage
+from sci_memeff.training.states import HALF, AdamWithAverage
 
 __all__ = ["ModelAndLoss", "Setup", "alphafold_setup"]
 
@@ -61,11 +61,19 @@ class Setup:
     """Of weights and activations."""
     passes: int
     """Through the network; all but the last keep nothing."""
+    samples: int = 1
+    """Of an update: with more than one, their gradients' sum lives beside each gradient."""
 
     def model(self) -> ModelAndLoss:
-        """A new network, in training mode, and its losses."""
-        network = AlphaFold(self.settings.model).to(self.dtype).train()
-        return ModelAndLoss(network, AlphaFoldLoss(self.settings.loss))
+        """A new network, in training mode, and its losses; the sum of gradients as its buffers."""
+        found = self._network()
+        if self.samples > 1:
+            for k, p in enumerate(found.parameters()):
+                dtype = torch.float32 if p.dtype in HALF else p.dtype  # as ClippedMean adds up
+                found.register_buffer(
+                    f"sum_{k}", torch.zeros_like(p, dtype=dtype), persistent=False
+                )
+        return found
 
     @staticmethod
     def step(model: nn.Module, batch: Batch) -> Tensor:
@@ -86,13 +94,13 @@ class Setup:
         return {name: _empty(name, sizes, self.passes) for name in AXES}
 
     def real_model(self, seed: int = 0) -> ModelAndLoss:
-        """`model()` with values for a step that is looked at: random, no layer's weights zero.
+        """The network with values for a step that is looked at: random, no layer's weights zero.
 
         In fresh weights many layers are, and most gradients with them.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            found = self.model()
+            found = self._network()
             with torch.no_grad():
                 for p in found.parameters():
                     scale = p.shape[-1] ** -0.5 if p.ndim > 1 else 0.3
@@ -107,6 +115,10 @@ class Setup:
     def optimizer(self, model: nn.Module) -> AdamWithAverage:
         """Adam and the averaged weights of `model`."""
         return AdamWithAverage(model, self.settings.optimizer)
+
+    def _network(self) -> ModelAndLoss:
+        network = AlphaFold(self.settings.model).to(self.dtype).train()
+        return ModelAndLoss(network, AlphaFoldLoss(self.settings.loss))
 
 
 def alphafold_setup(

@@ -12,8 +12,10 @@ from sci_memeff.chunking import in_slices
 from sci_memeff.data.example import Example
 from sci_memeff.errors import BadConfigError
 from sci_memeff.measure import measure
+from sci_memeff.training.made_up import made_up_example
 from sci_memeff.training.presets import DEMO, preset
 from sci_memeff.training.setup import ModelAndLoss, Setup, alphafold_setup
+from sci_memeff.training.step import Trainer
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -147,3 +149,32 @@ class _Last(nn.Module):
 
     def forward(self, batch):
         return self.layer(batch["x"])
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_the_trainer_s_own_step_has_the_bytes_that_were_simulated(samples):
+    """With several samples to an update, the sum of their gradients is alive as well."""
+    small = settings("demo", 40, 2)
+    small = replace(small, optimizer=replace(small.optimizer, batch_size=samples))
+    setup = replace(alphafold_setup(small), samples=samples)
+    simulated = simulate(
+        setup.model, setup.step, setup.batch, optimizer=setup.optimizer, updates=2, device="cpu"
+    )
+    model = setup.real_model()
+    trainer = Trainer(model.model, model.loss, small.optimizer, seed=0, device=torch.device("cpu"))
+    example = made_up_example(replace(small.data, fixed_size=True))
+    stream = iter([(k, example) for k in range(2 * samples)])
+    with measure(model) as measured:
+        for _ in range(2):
+            trainer.advance(stream, lambda: False)
+    assert simulated.peak == pytest.approx(measured.peak, rel=0.001)
+
+
+def test_sums_of_half_precision_are_in_float32():
+    setup = alphafold_setup(DEMO, crop=4, num_evoformer_blocks=1, dtype=torch.bfloat16)
+    assert not list(setup.model().model.buffers())
+    summed = replace(setup, samples=2).model()
+    sums = [x for name, x in summed.named_buffers() if name.startswith("sum_")]
+    assert [x.shape for x in sums] == [p.shape for p in summed.parameters()]
+    assert {x.dtype for x in sums} == {torch.float32}
+    assert summed.state_dict().keys() == setup.model().state_dict().keys()
