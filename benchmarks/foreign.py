@@ -110,7 +110,7 @@ def main(arguments: list[str]) -> None:
     print(row("planned", planned, plain))
     if case.lean and given.lean:
         lean = simulated(case, case.lean)
-        print(row("lean, with host", lean, plain))
+        print(row("lean", lean, plain))
         if own:
             less, flops = own.peak / lean.peak, lean.flops / own.flops
             print(f"  against its own checkpointing: {less:.2f} × less, {flops:.2f} × FLOPs")

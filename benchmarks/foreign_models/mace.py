@@ -14,11 +14,16 @@ from foreign_models.case import Case
 from foreign_models.torchvision_names import declare_torchvision
 from sci_memeff import Plan, Rule
 from sci_memeff.checkpointing import recomputed
-from sci_memeff.chunking import summed
+from sci_memeff.chunking import sliced, summed
 
 __all__ = ["bar", "small"]
 
 ROWS: dict[str | int, int] = {"edge_attrs": -2, "edge_feats": -2, "edge_index": -1, "cutoff": -2}
+PRODUCTS = Rule(
+    where="products.<0-1>",
+    seam="forward",
+    use=sliced(250, {"node_feats": -3, "sc": -2, "node_attrs": -2}, -2),
+)
 ELEMENTS = 10
 
 
@@ -34,6 +39,7 @@ def bar(own: bool = False, atoms: int = 2000, neighbours: int = 50) -> Case:
         step=step_on_energy,
         batch=_cell(atoms, edges),
         by_hand=_by_hand(edges // 4),
+        lean=Plan(rules=(*_by_hand(edges // 8).rules, PRODUCTS)),
     )
 
 
