@@ -84,7 +84,7 @@ def refuse_strangers(
         node = stack.pop()
         if type(node).__name__ == "AccumulateGrad":
             leaf = node.variable  # pyright: ignore[reportAttributeAccessIssue]
-            if id(leaf) not in leaves:
+            if id(leaf) not in leaves and leaf.numel():  # of no elements no gradient is lost
                 raise BadWalkError(
                     f"{name_of(fn)} reads a {leaf.dtype} tensor of shape {tuple(leaf.shape)} that "
                     "requires a gradient and is none of its arguments, nor a parameter of its "

@@ -36,16 +36,10 @@ MACE = Family(
             for name in _SUMS
         ),
         SeamHint(
-            module_class=f"{_BLOCKS}.EquivariantProductBasisBlock",
-            kind="slice",
-            in_dims={"node_feats": -3, "sc": -2, "node_attrs": -2},
-            note="atoms",
-        ),
-        SeamHint(
             module_class="mace.modules.symmetric_contraction.Contraction",
             kind="slice",
             in_dims={"x": -3, "y": -2},
-            note="atoms",
+            note="atoms; what a product computes besides is little",
         ),
     ),
 )

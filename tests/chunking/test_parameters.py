@@ -267,3 +267,13 @@ def test_a_stranger_that_is_returned():
     out = walk(module, rows=(rows()[:2],), in_dims=-2, out_dims=-2, size=2)
     with pytest.raises(BadWalkError, match=r"Hiding reads .* \(2, 4\) that requires"):
         sum(x.sum() for x in out).backward()
+
+
+def test_a_stranger_of_no_elements_loses_no_gradient():
+    class Holder(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            none = torch.empty(0, dtype=x.dtype, requires_grad=True)
+            return torch.cat([x, none.expand(*x.shape[:-1], 0)], -1).sin()
+
+    x = rows()
+    assert_same(answer(lambda: evaluate(Holder(), x), [x]), answer(lambda: x.sin(), [x]))
