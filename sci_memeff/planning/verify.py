@@ -52,8 +52,8 @@ def verify(
 
     The tolerance, unless one is given, is that of another order of additions, by dtype and by how
     many terms a gradient is the sum of: the first lines of `planning/roundings.py` derive it. What
-    is beyond it may be eight times as far as the plain model's own gradient goes when every weight
-    is changed by one rounding, which is then found by one more run: the layers between multiply
+    is beyond it may be 32 times as far as the plain model's own gradient goes when every weight is
+    changed by one rounding, which is then found by one more run: the layers between multiply
     roundings, and sums that cancel keep little else. In half precision all this is wide.
 
     With `reference`, both are compared with a plain copy of the model and the batch in that dtype
