@@ -15,7 +15,7 @@ from sci_memeff.planning.verified import VerifiedRow
 
 __all__ = ["OF_NOISE", "OF_SHAKING", "OWN", "Answers", "compared"]
 
-SMALL = 1e-3  # of the gradients' root mean square: smaller ones are judged against that
+SMALL = 1e-2  # of the usual root mean square of gradients: smaller ones are judged against that
 OWN = 2.0  # how much further from the reference than the plain model is still as good
 OF_NOISE = 0.25  # of what another seed changes: nobody can tell so little
 OF_SHAKING = 32.0  # times what other roundings of the weights change: layers round, too

@@ -46,7 +46,7 @@ def verify(
     Planned is the model as its seams stand, or under `plan`; plain is the same with every seam at
     its default. Both draw the same random numbers. What is compared are the gradients
     of all parameters, and of all tensors in `batch` that require one: the Euclidean norm of the
-    difference, over that of the plain gradient; over a thousandth of what is usual for a gradient
+    difference, over that of the plain gradient; over a hundredth of what is usual for a gradient
     of its size where that is more, since a gradient that is zero but for rounding has no digits.
     A gradient that only one of them has fails, whatever its size.
 
