@@ -66,7 +66,8 @@ def verify(
     and gradients on the CPU. Where the plain model does not fit into memory, both run on less: on
     what the first of the functions `smaller` that fits makes of the batch (a smaller crop); without
     any, on slices of the batch, where every tensor has the same leading dimension. `on` says which.
-    (On the CPU, tensors are counted for that: the system would end the process.)
+    (On the CPU, tensors are counted for that: the system would end the process. What torch.compile
+    compiled is run plainly then.)
 
     BadPlanError for a plan that does not fit the model; BadConfigError for a model that has no
     values or cannot be copied; VerificationError where not even the least fits. A failed comparison
@@ -135,7 +136,7 @@ class _Runs:
     def compared(self, batch: Any, planned: Answer | None, tolerance: float | None) -> _Compared:
         """Of one batch; the gradients of it are gone afterwards."""
         planned = planned or self.planned(batch)
-        with self.terms.counting(self.plain), self._told():
+        with self.terms.counting(self.plain):
             plain = self._answer(self.plain, batch, SEED)
         another = reference = None
         if self.exact is not None:
@@ -162,7 +163,8 @@ class _Runs:
         self, model: nn.Module, batch: Any, seed: int, dtype: torch.dtype | None = None
     ) -> Answer:
         same_state(model, self.original)
-        return answer(model, self.step, batch, seed=seed, dtype=dtype)
+        with self._told():
+            return answer(model, self.step, batch, seed=seed, dtype=dtype)
 
     def verified(self, found: Sequence[_Compared], on: str, tolerance: float | None) -> Verified:
         """Of several batches, the worst row of each name."""

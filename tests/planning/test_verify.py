@@ -198,7 +198,9 @@ def test_python_s_random_numbers_are_put_back():
 def test_the_cpu_s_own_limit_is_told(monkeypatch):
     """Where the kernel would kill the process, the plain model runs on less."""
     module = import_module("sci_memeff.planning.verify")
-    monkeypatch.setattr(module, "available_bytes", lambda: 5_000_000)
+    with Guard(1 << 40) as alone:
+        step(apply(net(8).eval(), BLOCKS), batch(4096)).backward()
+    monkeypatch.setattr(module, "available_bytes", lambda: 2 * alone.peak)
     found = verify(net(8).eval(), step, batch(4096), plan=BLOCKS)
     assert found.ok
     assert found.on.startswith("slices of the batch")
