@@ -27,9 +27,12 @@ def apply(model: M, plan: Plan) -> M:
     forward of a module of TorchScript, which has none.
     """
     places = list(_places(model))
+    by_seam: dict[Seam, list[_Place]] = {}
+    for place in places:
+        by_seam.setdefault(place.seam, []).append(place)
     held: dict[_Place, Any] = {}
     for rule in plan.rules:
-        matched = [place for place in places if place.is_meant_by(rule)]
+        matched = [place for place in by_seam.get(rule.seam, []) if place.is_meant_by(rule)]
         if not matched:
             raise _misfit(rule, model, places)
         if rule.seam == "forward":

@@ -9,6 +9,7 @@ __all__ = [
     "BadPlanError",
     "BadWalkError",
     "BadWeightsError",
+    "BudgetError",
     "CannotAttendError",
     "CannotSimulateError",
     "DivergedError",
@@ -75,6 +76,28 @@ class BadPlanError(SciMemeffError, ValueError):
 
     Names the first rule that does not fit, and its nearest valid form.
     """
+
+
+class BudgetError(SciMemeffError, ValueError):
+    """A budget that no plan meets: the smallest that one does, and what stands in the way.
+
+    `largest_crop` is None where nobody said how to crop; `in_the_way` holds tensors and their
+    bytes, the largest first.
+    """
+
+    def __init__(
+        self,
+        wrong: str,
+        *,
+        mend: str,
+        smallest_bytes: int,
+        largest_crop: int | None = None,
+        in_the_way: tuple[tuple[str, int], ...] = (),
+    ) -> None:
+        super().__init__(wrong, mend=mend)
+        self.smallest_bytes = smallest_bytes
+        self.largest_crop = largest_crop
+        self.in_the_way = in_the_way
 
 
 class BadWalkError(SciMemeffError, ValueError):

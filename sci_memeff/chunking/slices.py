@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from sci_memeff.errors import BadConfigError, BadWalkError
 
-__all__ = ["Cut", "Joined", "checked_size", "cut"]
+__all__ = ["Cut", "Joined", "abridged", "checked_size", "cut"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,32 @@ class Cut:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Start and length of every slice; an empty axis has a single, empty one."""
-        for start in range(0, max(self.length, 1), self.size):
-            yield start, min(self.size, self.length - start)
+        starts = range(0, max(self.length, 1), self.size)
+        alike = len(starts) - 2
+        for i, start in enumerate(starts):
+            if _repeats is None or alike < 2 or i in (0, alike + 1):
+                yield start, min(self.size, self.length - start)
+            elif i == 1:
+                with _repeats(alike):
+                    yield start, self.size
+
+
+_repeats: Callable[[int], AbstractContextManager[None]] | None = None
+
+
+@contextmanager
+def abridged(repeats: Callable[[int], AbstractContextManager[None]]) -> Iterator[None]:
+    """Take of each walk the first slice, the second and the last; in this whole process.
+
+    For simulations: on tensors without values, all slices but the first and the last do the same.
+    The second one runs inside `repeats(times)`, for it stands for so many.
+    """
+    global _repeats
+    before, _repeats = _repeats, repeats
+    try:
+        yield
+    finally:
+        _repeats = before
 
 
 def checked_size(size: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from sci_memeff.measure.caches import forgetting
 from sci_memeff.measure.measured import Measured
 from sci_memeff.measure.measuring import measure
 
-__all__ = ["fake_copies", "simulate"]
+__all__ = ["fake_copies", "meta_copy", "simulate"]
 
 Batch = TypeVar("Batch")
 
@@ -88,10 +89,15 @@ def fake_copies(
 ) -> tuple[nn.Module, Batch]:
     """Fake copies of both, held by nothing else; see `simulate` for what they may be."""
     if not isinstance(model, nn.Module):
-        with forgetting(), torch.device("meta"):
+        with torch.device("meta"):
             model = model()
     copies = _FakeCopies(mode, device)
     return copies.of_module(model), copies.of(batch)
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy on the meta device."""
+    return _FakeCopies(None, torch.device("meta")).of_module(model)
 
 
 def _run(
@@ -121,9 +127,9 @@ def _where(error: Exception) -> str:
 class _FakeCopies(TorchFunctionMode):
     """Deep copies in which every tensor is fake; tensors that shared a storage share one."""
 
-    def __init__(self, mode: FakeTensorMode, device: torch.device | None) -> None:
+    def __init__(self, mode: FakeTensorMode | None, device: torch.device | None) -> None:
         super().__init__()
-        self._mode = mode
+        self._mode = mode or nullcontext()
         self._device = device
         self._storages: dict[int, Tensor] = {}
         self._memo: dict[int, Any] = {}
@@ -163,15 +169,18 @@ class _FakeCopies(TorchFunctionMode):
 
     def _fake(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
+        device = self._device or _default(tensor.device)
         with self._mode:
-            flat = self._storages.get(storage._cdata)
-            if flat is None:
-                device = self._device or _default(tensor.device)
-                size = storage.nbytes()
-                flat = torch.empty(size, dtype=torch.uint8, device=device)
+            if storage._cdata not in self._storages:
+                if tensor.is_contiguous() and tensor.nbytes == storage.nbytes():
+                    whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+                    self._storages[storage._cdata] = whole
+                    return whole.detach()
+                flat = torch.empty(storage.nbytes(), dtype=torch.uint8, device=device)
                 self._storages[storage._cdata] = flat
-            whole = flat.numel() // tensor.element_size() * tensor.element_size()
-            typed = flat[:whole].view(tensor.dtype)
+            flat = self._storages[storage._cdata].detach().view(-1).view(torch.uint8)
+            size = flat.numel() // tensor.element_size() * tensor.element_size()
+            typed = flat[:size].view(tensor.dtype)
             return typed.as_strided(
                 tensor.size(), tensor.stride(), tensor.storage_offset()
             ).detach()

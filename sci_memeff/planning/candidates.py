@@ -1,0 +1,247 @@
+"""From a survey to groups of like seams, and from those to the plans that a search looks at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sci_memeff._plan import Plan, Rule
+from sci_memeff.checkpointing import Host, Store
+from sci_memeff.checkpointing.stores import ON_DEVICE
+from sci_memeff.planning.groups import (
+    AttendGroup,
+    Choice,
+    Group,
+    Segments,
+    SliceGroup,
+    StackGroup,
+    walked,
+)
+from sci_memeff.planning.survey import Survey, Walked
+
+__all__ = ["Space", "State", "space_of"]
+
+State = tuple[Choice, ...]
+MOST = 0.8  # of what slices free: the groups that do it in the least time
+LATE = Host(ahead=False)  # one boundary less on the device, for which the backward pass waits
+
+
+@dataclass(frozen=True)
+class Space:
+    """All that a plan may say about one model, group by group."""
+
+    groups: tuple[Group, ...]
+    stores: tuple[Store, ...]
+
+    @property
+    def plain(self) -> State:
+        """Nothing at all."""
+        return (None,) * len(self.groups)
+
+    def plan(self, state: State) -> Plan:
+        """The plan that says this."""
+        return Plan(rules=tuple(self._rules(state)))
+
+    def _rules(self, state: State) -> Iterator[Rule]:
+        for group, choice in zip(self.groups, state, strict=True):
+            yield from group.rules(choice)
+
+    def coarse(self) -> list[State]:
+        """The states that are always looked at, from the plain one to the leanest."""
+        return self._states(self._thrifts())
+
+    def leaner(self) -> list[State]:
+        """Those that are looked at where no other one fits: many slices, and slow for it."""
+        return self._states((self._all_in(count), True) for count in (64, 256))
+
+    def _states(self, thrifts: Iterable[tuple[dict[int, Choice], bool]]) -> list[State]:
+        found = [self.plain]
+        for thrift, is_lean in thrifts:
+            for recompute in self._recomputes(thrift, is_lean):
+                state = tuple({**thrift, **recompute}.get(i) for i in range(len(self.groups)))
+                if state not in found:
+                    found.append(state)
+        return found
+
+    def lean(self) -> list[State]:
+        """The last of them: everything in slices, everything computed again."""
+        return self.coarse()[-6:]
+
+    def _thrifts(self) -> Iterator[tuple[dict[int, Choice], bool]]:
+        """What is evaluated in slices, ever more of it, and in ever smaller ones.
+
+        With each, whether boundaries are worth their bytes there.
+        """
+        lean = self._all_in(None)
+        slices = self._by_worth()
+        yield {}, not lean and not slices
+        yield dict(lean), not slices
+        if not slices:
+            return
+        some = self._enough(slices)
+        if some < len(slices):
+            yield {**lean, **{i: 16 for i, _ in slices[:some]}}, False
+        yield self._all_in(4), False
+        yield self._all_in(16), True
+
+    def _all_in(self, count: int | None) -> dict[int, Choice]:
+        """Attention without probabilities, and everything that can be in so many slices."""
+        choices: dict[int, Choice] = {}
+        for i, group in enumerate(self.groups):
+            if isinstance(group, AttendGroup):
+                choices[i] = "streaming"
+            elif isinstance(group, SliceGroup) and count is not None:
+                choices[i] = count
+        return choices
+
+    def _enough(self, slices: list[tuple[int, SliceGroup]]) -> int:
+        """How many of them free most of what all of them free."""
+        total = sum(self._freed(group) for _, group in slices)
+        so_far = 0
+        for count, (_, group) in enumerate(slices):
+            if so_far >= MOST * total:
+                return count
+            so_far += self._freed(group)
+        return len(slices)
+
+    def _by_worth(self) -> list[tuple[int, SliceGroup]]:
+        """Those groups first that free most for the time that they take."""
+        found = [(i, g) for i, g in enumerate(self.groups) if isinstance(g, SliceGroup)]
+        return sorted(found, key=lambda x: -x[1].saved / max(x[1].seconds, 1e-9))
+
+    @staticmethod
+    def _freed(group: SliceGroup) -> int:
+        return group.saved * group.count
+
+    def _recomputes(
+        self, thrift: Mapping[int, Choice], is_lean: bool
+    ) -> Iterator[dict[int, Choice]]:
+        """Which steps are computed again: none, all, all with fewer boundaries, or moved ones."""
+        stacks = [(i, g) for i, g in enumerate(self.groups) if isinstance(g, StackGroup)]
+        yield {}
+        if not stacks:
+            return
+        for store in self.stores:
+            if store == LATE and not is_lean:
+                continue
+            yield {i: Segments(g.count, store=store) for i, g in stacks}
+            if is_lean and store == ON_DEVICE:
+                yield {i: self._few(g, thrift, store) for i, g in stacks}
+                yield {i: self._two_levels(g, store) for i, g in stacks}
+
+    def _few(self, stack: StackGroup, thrift: Mapping[int, Choice], store: Store) -> Segments:
+        if stack.seam == "forward":
+            return Segments(stack.count, store=store)
+        sliced = sum(
+            self.groups[i].saved  # type: ignore[attr-defined]
+            for i in thrift
+            if isinstance(self.groups[i], SliceGroup) and stack.where in self.groups[i].within  # type: ignore[attr-defined]
+        )
+        inside = max(stack.saved - sliced, stack.boundary)
+        return Segments(stack.count, decreasing(stack.count, stack.boundary, inside), store=store)
+
+    @staticmethod
+    def _two_levels(stack: StackGroup, store: Store) -> Segments:
+        if stack.seam == "forward" or stack.count < 6:
+            return Segments(stack.count, store=store)
+        lengths = decreasing(stack.count, stack.boundary, stack.boundary)
+        return Segments(stack.count, lengths, two_levels=True, store=store)
+
+
+def decreasing(count: int, boundary: int, inside: int) -> tuple[int, ...]:
+    """Lengths of segments, for so many steps, that need the fewest bytes.
+
+    While a segment is differentiated, its steps' insides are alive and the boundaries of those
+    before it: i·boundary + length·inside is the same for all of them.
+    """
+    for room in range(1, count * 2 + 2):
+        bytes_ = room * inside
+        lengths = []
+        while sum(lengths) < count:
+            left = int((bytes_ - (len(lengths) + 1) * boundary) // inside)
+            if left < 1:
+                break
+            lengths.append(left)
+        # where single steps are all there is room for, the rest are single ones
+        if sum(lengths) >= count:
+            return _trimmed(lengths, count)
+    return (1,)
+
+
+def _trimmed(lengths: list[int], count: int) -> tuple[int, ...]:
+    found: list[int] = []
+    for length in lengths:
+        found.append(min(length, count - sum(found)))
+    while len(found) > 1 and found[-1] == found[-2]:  # the last one is that of all that follow
+        found.pop()
+    return tuple(found)
+
+
+def space_of(survey: Survey, *, hosts: bool, classes: Mapping[str, type]) -> Space:
+    """The groups that a survey found."""
+    groups: list[Group] = [*_attends(survey, classes), *_walks(survey, classes), *_stacks(survey)]
+    stores: tuple[Store, ...] = (ON_DEVICE, Host(), LATE) if hosts else (ON_DEVICE,)
+    return Space(tuple(groups), stores)
+
+
+def _attends(survey: Survey, classes: Mapping[str, type]) -> Iterator[Group]:
+    for where, _ in patterns(survey.attends, classes):
+        yield AttendGroup(where=where, forms={"streaming": "exact", "blocked": "exact"})
+
+
+def _walks(survey: Survey, classes: Mapping[str, type]) -> Iterator[Group]:
+    outermost = {n: w for n, w in survey.walks.items() if w.inside is None}
+    for where, names in patterns([n for n, w in outermost.items() if w.saved], classes):
+        walk: Walked = outermost[names[0]]
+        yield SliceGroup(
+            where=where,
+            count=len(names),
+            length=walk.length,
+            saved=walk.saved,
+            seconds=walk.seconds,
+            make=partial(walked, much_shared=walk.much_shared),
+            within=frozenset(stack for stack in survey.stacks if names[0].startswith(stack + ".")),
+        )
+
+
+def _stacks(survey: Survey) -> Iterator[Group]:
+    for name, stack in survey.stacks.items():
+        if stack.steps > 1:
+            yield StackGroup(
+                where=name,
+                count=stack.steps,
+                boundary=stack.boundary,
+                saved=stack.saved,
+                seconds=stack.seconds,
+                seam="iterate",
+                names=stack.names,
+            )
+
+
+def patterns(
+    names: Iterable[str], classes: Mapping[str, type]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Names that differ in one number alone, as one pattern each, with the names."""
+    grouped: dict[tuple[str, type], list[str]] = {}
+    for name in names:
+        grouped.setdefault((_starred(name), classes[name]), []).append(name)
+    return [(_pattern(found), tuple(found)) for found in grouped.values()]
+
+
+def _starred(name: str) -> str:
+    return re.sub(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)", "#", name)
+
+
+def _pattern(names: list[str]) -> str:
+    """`a.<0-47>.b`; a number that is the same in all of them stays."""
+    parts = [name.split(".") for name in names]
+    told = []
+    for column in zip(*parts, strict=True):
+        if len(set(column)) == 1:
+            told.append(column[0])
+        else:
+            numbers = sorted(int(x) for x in set(column))
+            told.append(f"<{numbers[0]}-{numbers[-1]}>")
+    return ".".join(told)

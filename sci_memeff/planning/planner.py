@@ -1,0 +1,258 @@
+"""`plan`: a byte budget in, the fastest setup that fits out; and the largest crop that fits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sci_memeff._plan import Plan
+from sci_memeff._prediction import Tier
+from sci_memeff.errors import BadConfigError, BudgetError
+from sci_memeff.measure.table import human_bytes
+from sci_memeff.planning.batches import worst_batches
+from sci_memeff.planning.candidates import Space, space_of
+from sci_memeff.planning.foreign import Heard, foreign_groups, known_of
+from sci_memeff.planning.front import Front
+from sci_memeff.planning.prediction import MARGIN, predicted
+from sci_memeff.planning.rehearsal import Rehearsal
+from sci_memeff.planning.search import Found, Progress, Search
+from sci_memeff.planning.survey import surveyed
+from sci_memeff.planning.targets import Target, bytes_of, chosen_target
+
+__all__ = ["MaxCrop", "Objective", "Place", "Step", "max_crop", "plan"]
+
+Step = Callable[[nn.Module, Any], Tensor | None]
+Place = Literal["device", "host"]
+Objective = Literal["time", "bytes"]
+IN_THE_WAY = 5  # tensors that an error names
+
+
+def plan(
+    model: nn.Module | Callable[[], nn.Module],
+    step: Step,
+    batch: Any,
+    *,
+    budget: int | str | None = None,
+    objective: Objective = "time",
+    target: str | Target | None = None,
+    allow: Sequence[Tier] = ("exact",),
+    keep: Sequence[Place] = ("device", "host"),
+    optimizer: Callable[[nn.Module], Optimizer] | None = None,
+    batches: Iterable[Any] = (),
+    batch_at: Callable[[int], Any] | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """The fastest setup whose live bytes stay within `budget`, by simulating `step(model, batch)`.
+
+    Nothing is computed and no device is needed: `model` is a module, or a function that builds
+    one, `batch` any structure of tensors (on the meta device, too), and the step is simulated on
+    fake tensors, forward, losses and backward, with the states of `optimizer(model)` and its step.
+    `budget` is in bytes, or "24GiB"; where it is left out, the target's memory less the
+    allocator's margin. `target` is a name in `planning.TARGETS` or a `Target`; the CUDA device that
+    is there, else an A100 of 40 GB. `objective="bytes"` asks for the leanest plan instead.
+
+    `allow` are the tiers of what a plan may do, and `keep` where boundaries may live. Of `batches`
+    as well as of `batch`, the largest decide. `batch_at(crop)` lets the error for a budget that
+    cannot be met name the largest crop that fits. `progress(what, done, total)` is told of both.
+
+    The result's `prediction` says what is expected, its `front()` gives the other plans, and
+    `apply` puts it into a model. No plan exceeds its budget, and none is slower than that of a
+    smaller one. BudgetError where nothing fits: the smallest budget that would, and the tensors
+    that stand in the way; BadConfigError for what cannot be understood; CannotSimulateError for
+    steps that read values.
+    """
+    chosen = chosen_target(target)
+    _check(objective, allow, keep)
+    limit = bytes_of(budget) if budget is not None else int(chosen.memory / (1 + MARGIN))
+    searches = [
+        search_of(model, step, one, chosen, keep, optimizer, progress)
+        for one in worst_batches(batches, batch)
+    ]
+    worst = max(searches, key=lambda search: search.plain.peak)
+    found = _within(worst, limit, objective, searches)
+    if found is None:
+        crop = None if batch_at is None else _largest_crop(worst, batch_at, limit, progress)
+        raise _unmet(worst, limit, crop)
+    return Origin(worst).plan_of(found, None if budget is None else limit)
+
+
+def _within(
+    worst: Search, limit: int, objective: Objective, searches: Sequence[Search]
+) -> Found | None:
+    """The best that fits for every batch."""
+    others = [search for search in searches if search is not worst]
+    while True:
+        found = worst.best(limit) if objective == "time" else worst.leanest()
+        if found is None or found.peak > limit:
+            return None
+        over = [other.look(found.state).peak - limit for other in others]
+        if max(over, default=0) <= 0:
+            return found
+        limit = found.peak - max(over)
+
+
+def search_of(
+    model: nn.Module | Callable[[], nn.Module],
+    step: Step,
+    batch: Any,
+    target: Target,
+    keep: Sequence[Place],
+    optimizer: Callable[[nn.Module], Optimizer] | None,
+    progress: Progress | None,
+) -> Search:
+    """A search over what one step may do."""
+    if progress is not None:
+        progress("looking at the step", 0, 1)
+    rehearsal = Rehearsal(model, step, batch, optimizer=optimizer, seconds_of=target.seconds)
+    space = _space(rehearsal, hosts="host" in keep and target.host_link > 0)
+    return Search(rehearsal, space, target, progress)
+
+
+def _space(rehearsal: Rehearsal, *, hosts: bool) -> Space:
+    found = known_of(rehearsal.model)
+    heard = rehearsal.heard = Heard(rehearsal, found)
+    rehearsal.keep_apart(found)
+    survey = surveyed(rehearsal)
+    classes = {name: type(module) for module, name in rehearsal.names.items()}
+    space = space_of(survey, hosts=hosts, classes=classes)
+    groups = (*space.groups, *foreign_groups(rehearsal, heard, found))
+    rehearsal.heard = None
+    return replace(space, groups=groups)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The search that a plan came from."""
+
+    search: Search
+
+    def plan_of(self, found: Found, budget: int | None) -> Plan:
+        """The state as a plan, with all that is expected of it."""
+        rules = self.search.space.plan(found.state).rules
+        return Plan(rules=rules, prediction=predicted(self.search, found, budget), _origin=self)
+
+    def front(self) -> Front:
+        """From the fastest to the leanest."""
+        return Front([self.plan_of(found, None) for found in self.search.dense_front()])
+
+
+@dataclass(frozen=True)
+class MaxCrop:
+    """The largest crop, and the plan that makes it fit."""
+
+    crop: int
+    plan: Plan
+
+
+def max_crop(
+    model: nn.Module | Callable[[], nn.Module],
+    step: Step,
+    batch_at: Callable[[int], Any],
+    *,
+    budget: int | str,
+    largest: int = 4096,
+    granularity: int = 8,
+    target: str | Target | None = None,
+    keep: Sequence[Place] = ("device", "host"),
+    optimizer: Callable[[nn.Module], Optimizer] | None = None,
+    progress: Progress | None = None,
+) -> MaxCrop:
+    """The largest multiple of `granularity`, up to `largest`, with a plan that fits in `budget`.
+
+    `batch_at(crop)` makes the batch. The rest is as for `plan`, which is called for the crop that
+    is found. BudgetError where not even the smallest crop fits.
+    """
+    chosen, limit = chosen_target(target), bytes_of(budget)
+    search = search_of(model, step, batch_at(granularity), chosen, keep, optimizer, progress)
+    crop = _largest_crop(search, batch_at, limit, progress, largest, granularity)
+    if crop is None:
+        raise _unmet(search, limit, None)
+    found = plan(
+        model,
+        step,
+        batch_at(crop),
+        budget=limit,
+        target=chosen,
+        keep=keep,
+        optimizer=optimizer,
+        progress=progress,
+    )
+    return MaxCrop(crop, found)
+
+
+def _largest_crop(
+    search: Search,
+    batch_at: Callable[[int], Any],
+    limit: int,
+    progress: Progress | None,
+    largest: int = 4096,
+    granularity: int = 8,
+) -> int | None:
+    """By halving, with the leanest plan of the grid at each; None where even the smallest fails."""
+
+    def fits(count: int) -> bool:
+        search.rehearsal.take(batch_at(count * granularity))
+        lean = replace_known(search)
+        return any(lean.look(state).peak <= limit for state in reversed(search.space.lean()))
+
+    low, high = 0, 1
+    total = max(largest // granularity, 1)
+    while high < total and fits(high):
+        low, high = high, min(high * 2, total)
+        if progress is not None:
+            progress("trying crops", low, total)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    if high == total and low == total - 1 and fits(total):
+        low = total
+    return low * granularity or None
+
+
+def replace_known(search: Search) -> Search:
+    """The same search, for another batch."""
+    return Search(search.rehearsal, search.space, search.target)
+
+
+def _unmet(search: Search, limit: int, crop: int | None) -> BudgetError:
+    lean = search.leanest()
+    by_tensor: Counter[str] = Counter()
+    for made, size in lean.tensors.items():
+        dtype = str(made.dtype).removeprefix("torch.")
+        shape = f" {dtype} {list(made.shape)}" if made.shape else ""
+        by_tensor[f"{made.what}{shape} in {made.module or 'the step'}"] += size
+    largest = tuple(by_tensor.most_common(IN_THE_WAY))
+    told = "; ".join(f"{human_bytes(size)} {what}" for what, size in largest)
+    return BudgetError(
+        f"no plan fits in {human_bytes(limit)}: the leanest takes {human_bytes(lean.peak)}, with "
+        f"most bytes alive in {lean.phase} {lean.module}".rstrip()
+        + f": {told}",
+        mend=f"give {lean.peak} bytes or more"
+        + (f", or crop to {crop}, the largest that fits" if crop else ", or a smaller batch"),
+        smallest_bytes=lean.peak,
+        largest_crop=crop,
+        in_the_way=largest,
+    )
+
+
+def _check(objective: str, allow: Sequence[str], keep: Sequence[str]) -> None:
+    if objective not in get_args(Objective):
+        raise BadConfigError(
+            f"{objective!r} is no objective", mend=f"one of {', '.join(get_args(Objective))}"
+        )
+    for name, given, kinds in (("allow", allow, Tier), ("keep", keep, Place)):
+        unknown = [one for one in given if one not in get_args(kinds)]
+        if unknown or isinstance(given, str):
+            raise BadConfigError(
+                f"{name} is {given!r}", mend=f"a tuple of some of {', '.join(get_args(kinds))}"
+            )
+    if "exact" not in allow:
+        raise BadConfigError(
+            f"allow is {tuple(allow)!r}, so that nothing exact may be done",
+            mend='add "exact": everything else is allowed beside it',
+        )

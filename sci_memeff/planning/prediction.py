@@ -1,0 +1,84 @@
+"""What is expected of a plan, and what each of its choices buys."""
+
+from __future__ import annotations
+
+from sci_memeff._plan_table import in_words
+from sci_memeff._prediction import Action, Prediction
+from sci_memeff._rule import Rule
+from sci_memeff.planning.candidates import State
+from sci_memeff.planning.groups import AttendGroup, Group, SliceGroup, StackGroup
+from sci_memeff.planning.search import Found, Search
+
+__all__ = ["MARGIN", "predicted"]
+
+# What a caching allocator holds beyond live bytes, as a fraction of them: blocks rounded up, gaps
+# between them, and kernels' workspace.
+MARGIN = 0.08
+
+
+def predicted(search: Search, found: Found, budget: int | None) -> Prediction:
+    """Against the plain step."""
+    plain = search.plain
+    return Prediction(
+        target=search.target.name,
+        budget_bytes=budget,
+        peak_bytes=found.peak,
+        peak_phase=found.phase,
+        peak_module=found.module,
+        margin=MARGIN,
+        reserved_bytes=int(found.peak * (1 + MARGIN)),
+        host_bytes=found.host,
+        plain_peak_bytes=plain.peak,
+        flops=found.flops,
+        plain_flops=plain.flops,
+        step_seconds=found.seconds,
+        plain_seconds=plain.seconds,
+        actions=_actions(search, found),
+    )
+
+
+def _actions(search: Search, found: Found) -> tuple[Action, ...]:
+    """Each choice, against the same state without it.
+
+    Stacks one by one; of slices and of forms of attention, all those of a kind are left out
+    together, and what that comes to is shared among them.
+    """
+    groups, state = search.space.groups, found.state
+    actions: dict[int, Action] = {}
+    for kind in (AttendGroup, SliceGroup):
+        chosen = [i for i, g in enumerate(groups) if isinstance(g, kind) and g.rules(state[i])]
+        if not chosen:
+            continue
+        without = search.look(
+            tuple(None if i in chosen else choice for i, choice in enumerate(state))
+        )
+        shares = [_share(search, groups[i], state) for i in chosen]
+        for i, (bytes_, seconds) in zip(chosen, shares, strict=True):
+            actions[i] = _action(
+                groups[i].rules(state[i])[0],
+                (without.peak - found.peak) * bytes_ / sum(b for b, _ in shares),
+                (found.flops - without.flops) * seconds / sum(t for _, t in shares),
+            )
+    for i, (group, choice) in enumerate(zip(groups, state, strict=True)):
+        if isinstance(group, StackGroup) and group.rules(choice):
+            without = search.look((*state[:i], None, *state[i + 1 :]))
+            actions[i] = _action(
+                group.rules(choice)[0], without.peak - found.peak, found.flops - without.flops
+            )
+    return tuple(actions[i] for i in sorted(actions))
+
+
+def _share(search: Search, group: Group, state: State) -> tuple[float, float]:
+    if isinstance(group, SliceGroup):
+        return search.freed(group, state), group.seconds * group.count
+    return 1.0, 1.0
+
+
+def _action(rule: Rule, saved_bytes: float, added_flops: float) -> Action:
+    return Action(
+        where=rule.where,
+        what=in_words(rule.use),
+        tier="exact",
+        saved_bytes=int(saved_bytes),
+        added_flops=int(added_flops),
+    )

@@ -1,0 +1,179 @@
+"""The least time in a budget: a grid of plans that is always looked at, then the way between two.
+
+The grid does not depend on the budget. Its front, the plans that no other one betters, is sorted by
+time; a budget lies between two neighbours, and the leaner of them is made into the faster one, a
+choice at a time, as far as it fits. Each is simulated, so what is found fits, and as a larger
+budget lets at least as much through at every comparison, it never leads to a slower plan.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from sci_memeff.planning.candidates import Space, State
+from sci_memeff.planning.groups import Segments, SliceGroup, StackGroup
+from sci_memeff.planning.meter import Made
+from sci_memeff.planning.rehearsal import Rehearsal
+from sci_memeff.planning.targets import Target
+
+__all__ = ["Found", "Progress", "Search"]
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A state, and what a step under its plan comes to."""
+
+    state: State
+    peak: int
+    phase: str
+    module: str
+    host: int
+    flops: int
+    seconds: float
+    tensors: Counter[Made] = field(compare=False, repr=False)
+
+
+class Search:
+    """Of one model, step and batch on one target."""
+
+    def __init__(
+        self,
+        rehearsal: Rehearsal,
+        space: Space,
+        target: Target,
+        progress: Progress | None = None,
+    ) -> None:
+        self.rehearsal = rehearsal
+        self.space = space
+        self.target = target
+        self.progress = progress or _silent
+        self.known: dict[State, Found] = {}
+
+    def look(self, state: State) -> Found:
+        """What a step comes to in this state; simulated once."""
+        if state not in self.known:
+            found = self.rehearsal.under(self.space.plan(state))
+            computing = found.cost.seconds
+            self.known[state] = Found(
+                state,
+                found.peak,
+                found.phase,
+                found.module,
+                found.elsewhere,
+                found.cost.flops,
+                computing + self.target.transfer(found.moved, computing),
+                found.tensors,
+            )
+        return self.known[state]
+
+    @property
+    def plain(self) -> Found:
+        """Nothing changed."""
+        return self.look(self.space.plain)
+
+    def grid(self, states: list[State]) -> list[Found]:
+        """What each of them comes to."""
+        found = []
+        for i, state in enumerate(states):
+            self.progress("simulating plans", i, len(states))
+            found.append(self.look(state))
+        self.progress("simulating plans", len(states), len(states))
+        return found
+
+    def front(self) -> list[Found]:
+        """Of the grid, those that no other one betters: the fastest first, the leanest last."""
+        return pareto(self.grid(self.space.coarse()))
+
+    def whole_front(self) -> list[Found]:
+        """With the leanest that there are."""
+        return pareto([*self.front(), *self.grid(self.space.leaner())])
+
+    def leanest(self) -> Found:
+        """The fewest bytes of all."""
+        return self.whole_front()[-1]
+
+    def best(self, budget: int) -> Found | None:
+        """The fastest state that fits; None where nothing does."""
+        front = self.front()
+        if front[-1].peak > budget:
+            front = self.whole_front()
+        place = next((i for i, found in enumerate(front) if found.peak <= budget), None)
+        if place is None:
+            return None
+        if place == 0:
+            return front[0]
+        way = list(self.way(front[place].state, front[place - 1].state))
+        low, high = 0, len(way) - 1  # the first fits, and the last does not
+        steps = max(high - low, 1).bit_length()
+        while high - low > 1:
+            self.progress("filling the budget", steps - (high - low).bit_length(), steps)
+            middle = (low + high) // 2
+            if self.look(way[middle]).peak <= budget:
+                low = middle
+            else:
+                high = middle
+        self.progress("filling the budget", steps, steps)
+        return self.look(way[low])
+
+    def dense_front(self, between: int = 3) -> list[Found]:
+        """The front, with some states on the way between each two neighbours."""
+        front = self.whole_front()
+        found = list(front)
+        for i in range(1, len(front)):
+            self.progress("filling the front", i - 1, len(front) - 1)
+            way = list(self.way(front[i].state, front[i - 1].state))
+            for k in range(1, between + 1):
+                found.append(self.look(way[k * (len(way) - 1) // (between + 1)]))
+        self.progress("filling the front", len(front) - 1, len(front) - 1)
+        return pareto(found)
+
+    def way(self, lean: State, fast: State) -> Iterator[State]:
+        """From one state to a faster one, what wins most time for its bytes first."""
+        yield lean
+        state = lean
+        groups = self.space.groups
+        differing = [i for i in range(len(groups)) if lean[i] != fast[i]]
+        for i in sorted(differing, key=lambda i: -self._worth(i, lean)):
+            for choice in groups[i].between(lean[i], fast[i]):
+                state = (*state[:i], choice, *state[i + 1 :])
+                yield state
+
+    def _worth(self, i: int, state: State) -> float:
+        """Seconds that undoing a choice wins, for each byte that it costs."""
+        group = self.space.groups[i]
+        if isinstance(group, StackGroup):
+            return group.seconds / max(group.saved - group.boundary, 1)
+        if isinstance(group, SliceGroup):
+            return group.seconds * group.count / max(self.freed(group, state), 1)
+        return 0.0
+
+    def freed(self, group: SliceGroup, state: State) -> int:
+        """About the bytes that slicing frees: of all its modules, or of the one at work."""
+        return group.saved * (1 if self._is_recomputed(group, state) else group.count)
+
+    def _is_recomputed(self, group: SliceGroup, state: State) -> bool:
+        """Whether one at a time is alive, since their steps are computed again."""
+        return any(
+            isinstance(choice, Segments)
+            and isinstance(stack, StackGroup)
+            and stack.where in group.within
+            for stack, choice in zip(self.space.groups, state, strict=True)
+        )
+
+
+def pareto(found: list[Found]) -> list[Found]:
+    """The fastest first; each further one needs fewer bytes than all before."""
+    kept: list[Found] = []
+    for one in sorted(found, key=lambda f: (f.seconds, f.peak)):
+        if not kept or one.peak < kept[-1].peak:
+            kept.append(one)
+    return kept
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Nobody looks."""

@@ -1,0 +1,124 @@
+"""A rehearsal's bytes and FLOPs are those of the whole simulation, whatever the plan."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sci_memeff import Plan, Rule, apply, simulate
+from sci_memeff.checkpointing import Host, recomputed
+from sci_memeff.chunking import sliced
+from sci_memeff.planning.rehearsal import Rehearsal
+from sci_memeff.planning.units import units_of
+
+CPU = torch.device("cpu")
+
+
+def nothing(flops: int, moved: int, dtype: torch.dtype) -> float:
+    return 0.0
+
+
+@pytest.mark.slow
+def test_alphafold_is_rehearsed_to_the_byte() -> None:
+    # apart: thousands of operations, each checked for the shapes in its signatures, take minutes
+    command = [sys.executable, str(Path(__file__).with_name("rehearsed_alphafold.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert len(found) == 8
+    for name, one in found.items():
+        assert one["rehearsed"] == pytest.approx(one["simulated"], rel=2e-3), name
+        assert one["rehearsed_flops"] == one["simulated_flops"], name
+
+
+class Encoder(nn.Module):
+    def __init__(self, blocks: int = 4) -> None:
+        super().__init__()
+        self.embed = nn.Linear(12, 32)
+        layer = [nn.TransformerEncoderLayer(32, 4, 128, batch_first=True) for _ in range(blocks)]
+        self.layers = nn.ModuleList(layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        for layer in self.layers:
+            x = layer(x)
+        return x.square().mean()
+
+
+class ConvBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.second = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(torch.relu(self.norm(self.first(x))))
+
+
+class Convolutions(nn.Module):
+    """Blocks that are called twice, so that their gradients are added up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(3, 8, 1)
+        self.blocks = nn.Sequential(*(ConvBlock(8) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.blocks(self.enter(x))).abs().sum()
+
+
+Step = Callable[[nn.Module, Any], Tensor]
+FOREIGN: dict[str, tuple[Callable[[], nn.Module], Tensor, list[Rule]]] = {
+    "encoder": (Encoder, torch.empty(3, 40, 12, device="meta"), []),
+    "encoder, recomputed": (
+        Encoder,
+        torch.empty(3, 40, 12, device="meta"),
+        [Rule(where="layers.<0-3>", seam="forward", use=recomputed())],
+    ),
+    "encoder, some on the host": (
+        Encoder,
+        torch.empty(3, 40, 12, device="meta"),
+        [Rule(where="layers.<0-2>", seam="forward", use=recomputed(keep=Host(min_bytes=0)))],
+    ),
+    "encoder, sliced": (
+        Encoder,
+        torch.empty(8, 40, 12, device="meta"),
+        [Rule(where="layers.<0-3>", seam="forward", use=sliced(2, in_dims={0: -3}, out_dims=-3))],
+    ),
+    "convolutions": (Convolutions, torch.empty(2, 3, 16, 16, device="meta"), []),
+    "convolutions, recomputed": (
+        Convolutions,
+        torch.empty(2, 3, 16, 16, device="meta"),
+        [Rule(where="blocks.<0-2>", seam="forward", use=recomputed())],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_models_are_rehearsed_to_the_byte(name: str) -> None:
+    build, batch, rules = FOREIGN[name]
+    plan = Plan(rules=tuple(rules))
+
+    def step(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x)
+
+    def adam(model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(model.parameters())
+
+    rehearsal = Rehearsal(build, step, batch, optimizer=adam, seconds_of=nothing)
+    rehearsal.keep_apart({})
+    assert units_of(rehearsal.model, {})
+    found = rehearsal.under(plan)
+    whole = simulate(
+        lambda: apply(build(), plan), step, batch, optimizer=adam, updates=2, device="cpu"
+    )
+    assert found.peak == pytest.approx(whole.peaks[CPU], rel=1e-3)
+    assert found.cost.flops * 2 == whole.flops
