@@ -15,6 +15,9 @@ from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.alphafold.weights import load_weights
 from sci_memeff.data import DataConfig, DataFolder, TrainingData, make_batch
 from sci_memeff.measure import Measured, measure, simulate
+from sci_memeff.planning import max_crop, plan
+from sci_memeff.planning.verified import Verified
+from sci_memeff.planning.verify import verify
 from sci_memeff.training import Preset, fit, preset, train_alphafold
 
 __all__ = [
@@ -31,15 +34,19 @@ __all__ = [
     "Preset",
     "Rule",
     "TrainingData",
+    "Verified",
     "apply",
     "describe",
     "fit",
     "load_weights",
     "make_batch",
+    "max_crop",
     "measure",
     "model_config",
+    "plan",
     "preset",
     "restore",
     "simulate",
     "train_alphafold",
+    "verify",
 ]

@@ -7,6 +7,8 @@ import typer
 from sci_memeff.cli.data import app as data
 from sci_memeff.cli.measure import EPILOG as MEASURE_EPILOG
 from sci_memeff.cli.measure import measure
+from sci_memeff.cli.plan import EPILOG as PLAN_EPILOG
+from sci_memeff.cli.plan import plan
 from sci_memeff.cli.predict import EPILOG as PREDICT_EPILOG
 from sci_memeff.cli.predict import predict
 from sci_memeff.cli.train import EPILOG as TRAIN_EPILOG
@@ -23,13 +25,16 @@ EPILOG = """
 
     sci-memeff data check DIR                       (is one's own folder fit to train on?)
 
-An error is one message that says how to mend it, and exit code 2. docs/training.md and docs/data.md
-hold the rest.
+    sci-memeff plan --preset finetuning --budget 6GiB      (what fits where, without a device)
+
+An error is one message that says how to mend it, and exit code 2. The rest is in docs/:
+training.md, planning.md, data.md.
 """
 
 app = typer.Typer(
     name="sci-memeff",
-    help="Train and run AlphaFold 2. Each command has its own --help, with examples.",
+    help="Train and run AlphaFold 2, and plan any model's memory. Each command has its own --help, "
+    "with examples.",
     epilog=EPILOG,
     rich_markup_mode="markdown",
     no_args_is_help=True,
@@ -38,6 +43,7 @@ app = typer.Typer(
 )
 app.command(epilog=TRAIN_EPILOG)(train)
 app.command(epilog=PREDICT_EPILOG)(predict)
+app.command(epilog=PLAN_EPILOG)(plan)
 app.command(epilog=VERIFY_EPILOG)(verify)
 app.command(epilog=MEASURE_EPILOG)(measure)
 app.add_typer(data, name="data")

@@ -33,6 +33,10 @@ AlphaFold 2's two stages on an OpenProteinSet folder (mmcif/ and alignments/):
 
     sci-memeff train --preset finetuning --data DIR --weights runs/first
 
+On a card of 12 GB: planned for it beforehand, and the same gradients as without a plan:
+
+    sci-memeff train --preset initial_training --data DIR --budget 10GiB --verify
+
 Go on after an interruption, with the same losses as if there had been none:
 
     sci-memeff train --data DIR --out runs/first --resume
@@ -79,6 +83,13 @@ def train(
             "a DeepMind .npz."
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Bytes of the device that a step may take, such as 8GiB."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare planned and plain gradients first.")
+    ] = False,
 ) -> None:
     """Train AlphaFold 2 on real structures.
 
@@ -94,6 +105,8 @@ def train(
         settings.run,
         steps=settings.run.steps if steps is None else steps,
         seed=settings.run.seed if seed is None else seed,
+        budget=settings.run.budget if budget is None else budget,
+        verify=settings.run.verify or verify,
     )
     console = Console()
     with Printed(console) as reporter:

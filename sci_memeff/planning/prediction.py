@@ -74,7 +74,7 @@ def _share(search: Search, group: Group, state: State) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-def _action(rule: Rule, saved_bytes: float, added_flops: float) -> Action:
+def _action(rule: Rule, saved_bytes: int | float, added_flops: int | float) -> Action:
     return Action(
         where=rule.where,
         what=in_words(rule.use),

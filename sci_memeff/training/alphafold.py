@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 
+from sci_memeff._plan import Plan
 from sci_memeff.alphafold.losses import AlphaFoldLoss
 from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.dataset import TrainingData
 from sci_memeff.data.sources.index import Record
 from sci_memeff.data.sources.layout import DataFolder
-from sci_memeff.training.folder import make_folder
+from sci_memeff.training.budgets import leaner_plans, plan_for_run, verify_for_run
+from sci_memeff.training.folder import RunFolder, make_folder
 from sci_memeff.training.loop import Fitted, Parts, fit
 from sci_memeff.training.presets import Preset
 from sci_memeff.training.randomness import sown
@@ -39,9 +41,13 @@ def train_alphafold(
     """Train AlphaFold 2 on the proteins in `data`; see `fit` for the rest.
 
     `weights` to start from may be a run folder, a checkpoint, an OpenFold .pt or a DeepMind .npz.
-    A resumed run goes on with its own. Errors: those of the data, of the weights and of `fit`.
+    A resumed run goes on with its own. With `settings.run.budget` the run is planned for it; where
+    it is resumed, only if the budget is another one than it had. Errors: those of the data, of the
+    weights, of planning and verifying, and of `fit`.
     """
-    run, tell = settings.run, reporter or Silent()
+    run, tell, where = settings.run, reporter or Silent(), RunFolder(folder)
+    if not resume:
+        where.must_be_new()  # planning takes a minute
     proteins = TrainingData(DataFolder(data), settings.data, run.seed, cache_dir=run.cache_dir)
     if run.cache_dir is not None:
         make_folder(Path(run.cache_dir), mend="set run.cache_dir to a folder that can be written")
@@ -49,15 +55,33 @@ def train_alphafold(
         model = AlphaFold(settings.model)
     if weights is not None:
         load_any(model, weights, tell.noted)
+    device = torch.device(device)
+    planned = _planned(settings, where, device, resume, tell)
+    if run.verify and (planned is not None or where.plan.exists()):
+        in_force = planned or Plan.load(where.plan)
+        tell.noted(verify_for_run(settings, in_force, proteins, device))
     parts = Parts(
         model,
         AlphaFoldLoss(settings.loss),
         proteins,
         proteins.validation(),
         fingerprint=_fingerprint(proteins.records),
+        plan=planned,
+        front=leaner_plans(settings, device) if planned is None else planned.front,
     )
     _tell_dropped(proteins.dropped, tell)
     return fit(parts, settings, folder, device=device, resume=resume, reporter=reporter)
+
+
+def _planned(
+    settings: Preset, folder: RunFolder, device: torch.device, resume: bool, tell: Reporter
+) -> Plan | None:
+    if settings.run.budget is not None:
+        tell.noted(f"planning for {settings.run.budget}")
+    found = plan_for_run(settings, folder, device, resume=resume)
+    if found is not None:
+        tell.noted(str(found))
+    return found
 
 
 def _fingerprint(records: Sequence[Record]) -> str:

@@ -71,6 +71,10 @@ class RunConfig:
     only). `workers` processes prepare samples ahead; 0 prepares them in the training process.
     `cache_dir` keeps parsed structures and alignments for the next time they are drawn; without
     one, every sample is read from its files.
+
+    `budget` is how many bytes of the device a step may take, such as "8GiB": the run is planned for
+    it, and does what it must to need no more. Without one nothing is planned beforehand. `verify`
+    compares the planned step with the plain one before the first update, gradient by gradient.
     """
 
     steps: Positive = 78_125
@@ -80,6 +84,8 @@ class RunConfig:
     keep_checkpoints: Positive = 3
     workers: Count = 0
     cache_dir: str | None = None
+    budget: str | None = None
+    verify: bool = False
 
 
 FREE_SETTINGS = frozenset(
@@ -90,6 +96,11 @@ FREE_SETTINGS = frozenset(
         "run.keep_checkpoints",
         "run.workers",
         "run.cache_dir",
+        "run.budget",
+        "run.verify",
     }
 )
-"""The settings that leave every number of a run as it is: a resumed run may change them."""
+"""The settings that a resumed run may change: they leave every number of it as it is.
+
+But for `budget`: under another plan, sums are added up in another order.
+"""

@@ -15,7 +15,10 @@ from sci_memeff.errors import BadDataError
 ROOT = Path(__file__).parents[2]
 
 FLAGS = {
-    "train": "--config --data --device --out --preset --resume --seed --steps --weights",
+    "train": "--budget --config --data --device --out --preset --resume --seed --steps --verify "
+    "--weights",
+    "plan": "--allow --blocks --budget --crop --dtype --front --json --max-crop --no-host --out "
+    "--passes --plot --preset --target",
     "predict": "--alignments --chain --data --device --fasta --model --out --seed --weights",
     "verify": "--blocks --crop --device --dtype --json --passes --plan --preset --reference "
     "--tolerance",

@@ -7,7 +7,10 @@ import signal
 import pytest
 from typer.testing import CliRunner
 
+from sci_memeff import Plan, Rule
+from sci_memeff.checkpointing import in_segments
 from sci_memeff.cli.main import app
+from sci_memeff.planning import planner
 from sci_memeff.training import loop
 
 
@@ -121,3 +124,27 @@ def test_preset_and_file_of_another_preset(data, tmp_path):
     assert result.exit_code == 2
     assert "--preset is demo" in result.stderr
     assert "leave out one of the two" in result.stderr
+
+
+def test_a_budget_and_a_verification_of_it(tmp_path, data, tiny, monkeypatch):
+    """The planner is played: it takes a minute."""
+    rule = Rule(where="model.evoformer", seam="iterate", use=in_segments(1))
+    asked = []
+
+    def played(*given, **options):
+        asked.append(options["budget"])
+        return Plan(rules=(rule,))
+
+    monkeypatch.setattr(planner, "plan", played)
+    out = tmp_path / "run"
+    small = ("--data", data, "--config", tiny, "--device", "cpu", "--steps", 1)
+    result = train(*small, "--out", out, "--budget", "1GiB", "--verify")
+    assert result.exit_code == 0, result.output
+    assert asked == ["1GiB"]
+    assert "planning for 1GiB" in result.stdout
+    assert "verified: the loss and" in result.stdout
+    assert Plan.load(out / "plan.json") == Plan(rules=(rule,))
+    again = train("--data", data, "--out", out, "--resume", "--steps", 2, "--device", "cpu")
+    assert again.exit_code == 0, again.output
+    assert asked == ["1GiB"]
+    assert "going on with the plan in" in again.stdout
