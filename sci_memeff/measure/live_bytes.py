@@ -159,10 +159,15 @@ def _know(func: Any) -> _Known:
     return _Known(
         name=name.removeprefix("aten::").partition(".")[0],
         is_remark=False,
-        is_composite=torch._C._dispatch_has_kernel_for_dispatch_key(name, _COMPOSITE),
+        is_composite=_has_kernel(name, _COMPOSITE)
+        and not _has_kernel(name, torch._C.DispatchKey.CPU),
         is_from_data=func in _FROM_DATA,
         flops=formula(func),
     )
+
+
+def _has_kernel(name: str, key: torch._C.DispatchKey) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(name, key)
 
 
 def _origin(module: int, what: str, tensor: Tensor) -> Origin:
