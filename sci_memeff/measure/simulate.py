@@ -25,7 +25,7 @@ from sci_memeff.measure.caches import forgetting
 from sci_memeff.measure.measured import Measured
 from sci_memeff.measure.measuring import measure
 
-__all__ = ["fake_copies", "meta_copy", "simulate"]
+__all__ = ["built_on_meta", "fake_copies", "meta_copy", "simulate"]
 
 Batch = TypeVar("Batch")
 
@@ -89,10 +89,15 @@ def fake_copies(
 ) -> tuple[nn.Module, Batch]:
     """Fake copies of both, held by nothing else; see `simulate` for what they may be."""
     if not isinstance(model, nn.Module):
-        with torch.device("meta"):
-            model = model()
+        model = built_on_meta(model)
     copies = _FakeCopies(mode, device)
     return copies.of_module(model), copies.of(batch)
+
+
+def built_on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """What a function builds, without memory."""
+    with torch.device("meta"):
+        return build()
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -175,7 +180,7 @@ class _FakeCopies(TorchFunctionMode):
                 if tensor.is_contiguous() and tensor.nbytes == storage.nbytes():
                     whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
                     self._storages[storage._cdata] = whole
-                    return whole.detach()
+                    return whole
                 flat = torch.empty(storage.nbytes(), dtype=torch.uint8, device=device)
                 self._storages[storage._cdata] = flat
             flat = self._storages[storage._cdata].detach().view(-1).view(torch.uint8)

@@ -14,8 +14,9 @@ __all__ = ["bytes_in", "worst_batches"]
 def worst_batches(batches: Iterable[Any], first: Any) -> list[Any]:
     """`first` and `batches`, without those that another one is as large as in every tensor.
 
-    Residues, atoms and edges all show in the sizes of tensors. Batches of unlike structure are
-    compared by all their bytes. Only shapes are kept of those that are looked at.
+    Residues, atoms and edges all show in the shapes of tensors. As large is what is so along every
+    dimension: attention over one long row needs more than over many short ones of more elements in
+    all. Batches of unlike structure are all kept. Of those after the first, only shapes are.
     """
     kept: list[tuple[Any, tuple[Any, ...], Any]] = []
     for batch in (first, *batches):
@@ -32,16 +33,17 @@ def bytes_in(batch: Any) -> int:
     return sum(x.nbytes for x in tree_flatten(batch)[0] if isinstance(x, Tensor))
 
 
-def _sizes(batch: Any) -> tuple[Any, tuple[int, ...]]:
+def _sizes(batch: Any) -> tuple[Any, tuple[tuple[int, ...], ...]]:
     leaves, tree = tree_flatten(batch)
-    return tree, tuple(x.numel() for x in leaves if isinstance(x, Tensor))
+    return tree, tuple((*x.shape, x.itemsize) for x in leaves if isinstance(x, Tensor))
 
 
 def _covers(one: Any, other: Any) -> bool:
     (tree, sizes), (other_tree, other_sizes) = one, other
-    if tree != other_tree or len(sizes) != len(other_sizes):
+    if tree != other_tree or [len(x) for x in sizes] != [len(x) for x in other_sizes]:
         return False
-    return all(a >= b for a, b in zip(sizes, other_sizes, strict=True))
+    pairs = zip(sizes, other_sizes, strict=True)
+    return all(a >= b for one, other in pairs for a, b in zip(one, other, strict=True))
 
 
 def _shapes(batch: Any) -> Any:

@@ -24,7 +24,6 @@ from sci_memeff.planning.survey import Survey, Walked
 __all__ = ["Space", "State", "space_of"]
 
 State = tuple[Choice, ...]
-MOST = 0.8  # of what slices free: the groups that do it in the least time
 LATE = Host(ahead=False)  # one boundary less on the device, for which the backward pass waits
 
 
@@ -75,16 +74,12 @@ class Space:
         With each, whether boundaries are worth their bytes there.
         """
         lean = self._all_in(None)
-        slices = self._by_worth()
+        slices = any(isinstance(group, SliceGroup) for group in self.groups)
         yield {}, not lean and not slices
         yield dict(lean), not slices
-        if not slices:
-            return
-        some = self._enough(slices)
-        if some < len(slices):
-            yield {**lean, **{i: 16 for i, _ in slices[:some]}}, False
-        yield self._all_in(4), False
-        yield self._all_in(16), True
+        if slices:
+            yield self._all_in(4), False
+            yield self._all_in(16), True
 
     def _all_in(self, count: int | None) -> dict[int, Choice]:
         """Attention without probabilities, and everything that can be in so many slices."""
@@ -95,25 +90,6 @@ class Space:
             elif isinstance(group, SliceGroup) and count is not None:
                 choices[i] = count
         return choices
-
-    def _enough(self, slices: list[tuple[int, SliceGroup]]) -> int:
-        """How many of them free most of what all of them free."""
-        total = sum(self._freed(group) for _, group in slices)
-        so_far = 0
-        for count, (_, group) in enumerate(slices):
-            if so_far >= MOST * total:
-                return count
-            so_far += self._freed(group)
-        return len(slices)
-
-    def _by_worth(self) -> list[tuple[int, SliceGroup]]:
-        """Those groups first that free most for the time that they take."""
-        found = [(i, g) for i, g in enumerate(self.groups) if isinstance(g, SliceGroup)]
-        return sorted(found, key=lambda x: -x[1].saved / max(x[1].seconds, 1e-9))
-
-    @staticmethod
-    def _freed(group: SliceGroup) -> int:
-        return group.saved * group.count
 
     def _recomputes(
         self, thrift: Mapping[int, Choice], is_lean: bool

@@ -233,6 +233,7 @@ class Meter(TorchDispatchMode):
             self.elsewhere -= followed.size
         else:
             self.level -= followed.size
+            self._deaths[followed.row] = self._tick
             if followed.key in self._given:
                 self._given.discard(followed.key)
                 self.deaths.append(followed.key)
@@ -256,6 +257,7 @@ class Meter(TorchDispatchMode):
 
     def restart(self) -> None:
         """The peak from here on."""
+        self._tick += 1  # what has been freed since the last birth was before this
         self.peak, self._peak_tick = self.level, self._tick
         self.stretches, self.deaths = [self.level], []
         self.at_peak = self.where()

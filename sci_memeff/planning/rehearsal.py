@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from sci_memeff._apply import apply, restore
 from sci_memeff._plan import Plan
 from sci_memeff.chunking.slices import abridged
-from sci_memeff.measure.simulate import fake_copies, meta_copy
+from sci_memeff.measure.simulate import built_on_meta, fake_copies, meta_copy
 from sci_memeff.planning.ghost import play
 from sci_memeff.planning.meter import Cost, CostOf, Made, Meter, device_of, storage_of, tensors_in
 from sci_memeff.planning.profile import (
@@ -82,7 +82,8 @@ class Rehearsal:
         seconds_of: CostOf,
     ) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self.model, self.batch = fake_copies(self.mode, model, batch)
+        built = model if isinstance(model, nn.Module) else built_on_meta(model)
+        self.model, self.batch = fake_copies(self.mode, built, batch)
         self.step = step
         self.seconds_of = seconds_of
         self.device = next((device_of(p) for p in self.model.parameters()), torch.device("cpu"))
@@ -98,31 +99,32 @@ class Rehearsal:
         self.states: list[Tensor] = []
         self.state_bytes = self.update_bytes = 0
         if optimizer is not None:
-            self._learn_states(optimizer)
+            self._learn_states(optimizer, built if built is not model else meta_copy(built))
 
-    def _learn_states(self, optimizer: Callable[[nn.Module], Optimizer]) -> None:
+    def _learn_states(
+        self, optimizer: Callable[[nn.Module], Optimizer], on_meta: nn.Module
+    ) -> None:
         """What the optimizer's states take, and for a moment more its step."""
-        if any(_updates_inside(p) for p in self._optimized(optimizer)):
+        self._optimized(optimizer, on_meta)
+        if any(_updates_inside(p) for p in on_meta.parameters()):
             with self.mode:
                 self.update = optimizer(self.model)  # it acts while the backward pass is under way
                 self._step(self.model, self.update, self.device)
             self.states = tensors_in([list(s.values()) for s in self.update.state.values()])
 
-    def _optimized(self, optimizer: Callable[[nn.Module], Optimizer]) -> Iterator[nn.Parameter]:
-        """Parameters on the meta device, after two steps, which are much faster there."""
-        copied = meta_copy(self.model)
-        update = optimizer(copied)
-        device = torch.device("meta")
-        for _ in range(2):
-            self.update_bytes = self._step(copied, update, device)
+    def _optimized(self, optimizer: Callable[[nn.Module], Optimizer], on_meta: nn.Module) -> None:
+        """Two steps on the meta device, where they are much faster; the second one is looked at."""
+        update = optimizer(on_meta)
+        _with_gradients(on_meta)
+        update.step()
+        update.zero_grad()
+        self.update_bytes = self._step(on_meta, update, torch.device("meta"))
         states = tensors_in([list(s.values()) for s in update.state.values()])
         self.state_bytes = sum({storage_of(x): x.nbytes for x in states}.values())
-        yield from copied.parameters()
 
     def _step(self, model: nn.Module, update: Optimizer, device: torch.device) -> int:
         """Bytes that a step takes for a moment, and no longer."""
-        for p in model.parameters():
-            p.grad = torch.empty_like(p) if p.requires_grad else None
+        _with_gradients(model)
         meter = Meter(device, self.seconds_of)
         states = tensors_in([list(s.values()) for s in update.state.values()])
         given = [p.grad for p in model.parameters() if p.grad is not None]
@@ -426,6 +428,11 @@ def _drops() -> bool:
     if isinstance(recording, Recording):
         return recording.drops
     return not hooks[0].__qualname__.startswith("_recomputation_hook")
+
+
+def _with_gradients(model: nn.Module) -> None:
+    for p in model.parameters():
+        p.grad = torch.empty_like(p) if p.requires_grad else None
 
 
 def _updates_inside(parameter: nn.Parameter) -> bool:
