@@ -58,10 +58,10 @@ class Shelf:
         self._segments.append(weakref.WeakSet())
         return saved_tensors_hooks(self._put, self._get)
 
-    def _put(self, tensor: Tensor) -> _Placed | _Unmoved:
-        storage = tensor.untyped_storage()
+    def _put(self, given: Tensor) -> _Placed | _Unmoved:
+        tensor, storage = _unexpanded(given), given.untyped_storage()
         if tensor.nbytes < self._min_bytes or storage._cdata in self._stays:
-            return _Unmoved(tensor, tensor._version)
+            return _Unmoved(given, given._version)
         layout = (tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
         key = (storage._cdata, *layout, tensor._version)
         # while a weak reference to it is held, no other storage comes to lie at its address
@@ -73,7 +73,7 @@ class Shelf:
             self._known[key] = StorageWeakRef(storage), weakref.ref(kept)
             _note(stored=tensor.nbytes)
         self._segments[-1].add(kept)
-        return _Placed(kept, len(self._segments) - 1)
+        return _Placed(kept, len(self._segments) - 1, given.shape)
 
     def _get(self, placed: _Placed | _Unmoved) -> Tensor:
         if isinstance(placed, _Unmoved):
@@ -86,11 +86,20 @@ class Shelf:
         _note(fetched=tensor.nbytes)
         if begins and placed.segment and self._ahead:
             self._prefetch(placed.segment - 1)
-        return tensor
+        return tensor.expand(placed.shape)
 
     def _prefetch(self, segment: int) -> None:
         for kept in self._segments[segment]:
             kept.copy.prefetch()
+
+
+def _unexpanded(tensor: Tensor) -> Tensor:
+    """Without what only repeats: one of each dimension along which nothing moves in memory."""
+    with torch.no_grad():
+        for dim, stride in enumerate(tensor.stride()):
+            if not stride and tensor.shape[dim] > 1:
+                tensor = tensor.narrow(dim, 0, 1)
+    return tensor
 
 
 @dataclass(eq=False)
@@ -107,6 +116,7 @@ class _Placed:
 
     kept: _Kept
     segment: int
+    shape: torch.Size
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,3 +101,24 @@ def test_traffic_is_counted_by_every_watcher():
         out.sum().backward()
     assert (outer.stored_bytes, outer.fetched_bytes) == (12, 12)
     assert (inner.stored_bytes, inner.fetched_bytes) == (12, 0)
+
+
+def test_of_an_expanded_tensor_what_repeats_is_not_moved():
+    shelf = Shelf(lambda x: Noted(x, [], "x"), (), min_bytes=0)
+    x = torch.rand(3, 1, 5).expand(3, 1000, 5)
+    with watch_traffic() as traffic:
+        with shelf.keeping():
+            y = x * torch.ones(5, requires_grad=True)
+        saved = y.grad_fn._saved_self
+    assert saved.stride() == x.stride()
+    assert torch.equal(saved, x)
+    assert traffic.stored_bytes == traffic.fetched_bytes == 3 * 5 * 4
+
+
+def test_what_is_small_but_for_repeating_stays():
+    shelf = Shelf(lambda x: Noted(x, [], "x"), (), min_bytes=100)
+    x = torch.rand(1, 5).expand(1000, 5)
+    with watch_traffic() as traffic, shelf.keeping():
+        y = x * torch.ones(5, requires_grad=True)
+    assert y.grad_fn._saved_self.data_ptr() == x.data_ptr()
+    assert traffic.stored_tensors == 0
