@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from sci_memeff._pattern import compiled
 from sci_memeff._plan import Plan, Rule
 from sci_memeff.checkpointing import Host, Store
 from sci_memeff.checkpointing.stores import ON_DEVICE
@@ -130,29 +131,31 @@ def decreasing(count: int, boundary: int, inside: int) -> tuple[int, ...]:
     """Lengths of segments, for so many steps, that need the fewest bytes.
 
     While a segment is differentiated, its steps' insides are alive and the boundaries of those
-    before it: i·boundary + length·inside is the same for all of them.
+    before it: i·boundary + length·inside is about the same for all of them.
     """
-    for room in range(1, count * 2 + 2):
-        bytes_ = room * inside
-        lengths = []
-        while sum(lengths) < count:
-            left = int((bytes_ - (len(lengths) + 1) * boundary) // inside)
-            if left < 1:
-                break
-            lengths.append(left)
-        # where single steps are all there is room for, the rest are single ones
-        if sum(lengths) >= count:
-            return _trimmed(lengths, count)
-    return (1,)
+    if inside <= 0:
+        return (count,)
+    low, high = 0, boundary + count * inside  # bytes: the first are too few
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _filled(count, boundary, inside, middle) else (middle, high)
+    lengths = _filled(count, boundary, inside, high)
+    while len(lengths) > 1 and lengths[-1] == lengths[-2]:  # the last is that of all that follow
+        lengths.pop()
+    return tuple(lengths)
 
 
-def _trimmed(lengths: list[int], count: int) -> tuple[int, ...]:
-    found: list[int] = []
-    for length in lengths:
-        found.append(min(length, count - sum(found)))
-    while len(found) > 1 and found[-1] == found[-2]:  # the last one is that of all that follow
-        found.pop()
-    return tuple(found)
+def _filled(count: int, boundary: int, inside: int, num_bytes: int) -> list[int]:
+    """The longest segments that fit in so many bytes; none where they do not come to `count`."""
+    lengths: list[int] = []
+    left = count
+    while left:
+        longest = (num_bytes - (len(lengths) + 1) * boundary) // inside
+        if longest < 1:
+            return []
+        lengths.append(min(longest, left))
+        left -= lengths[-1]
+    return lengths
 
 
 def space_of(survey: Survey, *, hosts: bool, classes: Mapping[str, type]) -> Space:
@@ -199,11 +202,38 @@ def _stacks(survey: Survey) -> Iterator[Group]:
 def patterns(
     names: Iterable[str], classes: Mapping[str, type]
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Names that differ in one number alone, as one pattern each, with the names."""
+    """Names that differ in numbers alone, as one pattern each, with the names.
+
+    A pattern matches no other name among those of `classes`: where modules of another class lie
+    between, there are several.
+    """
+    like: dict[str, list[str]] = {}
+    for name in classes:
+        like.setdefault(_starred(name), []).append(name)
     grouped: dict[tuple[str, type], list[str]] = {}
     for name in names:
         grouped.setdefault((_starred(name), classes[name]), []).append(name)
-    return [(_pattern(found), tuple(found)) for found in grouped.values()]
+    return [
+        run
+        for (starred, _), found in grouped.items()
+        for run in _runs(found, set(like[starred]) - set(found))
+    ]
+
+
+def _runs(names: list[str], others: set[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The names as few patterns, none of which matches one of the others."""
+    while names:
+        where = _pattern(names)
+        if any(map(compiled(where).match, others)):
+            where = names[0]
+            for count in range(2, len(names)):
+                longer = _pattern(names[:count])
+                if any(map(compiled(longer).match, others)):
+                    break
+                where = longer
+        matched = tuple(filter(compiled(where).match, names))
+        yield where, matched
+        names = [name for name in names if name not in matched]
 
 
 def _starred(name: str) -> str:
