@@ -10,6 +10,7 @@ from typing import TypeVar
 from sci_memeff._apply import apply
 from sci_memeff._plan import Plan
 from sci_memeff.errors import NoLeanerPlanError
+from sci_memeff.measure.table import human_bytes
 from sci_memeff.planning.out_of_memory import free_unused, is_out_of_memory
 from sci_memeff.training.setup import ModelAndLoss
 
@@ -30,9 +31,9 @@ class Tightened:
     """The leaner one."""
 
     def __str__(self) -> str:
-        before = "without a plan" if self.peak_bytes is None else _gib(self.peak_bytes)
+        before = "without a plan" if self.peak_bytes is None else human_bytes(self.peak_bytes)
         found = self.plan.prediction
-        after = "a leaner plan" if found is None else f"a plan for {_gib(found.peak_bytes)}"
+        after = "a leaner plan" if found is None else f"a plan for {human_bytes(found.peak_bytes)}"
         slower = f", {found.flops_ratio:.2f} × the plain FLOPs" if found else ""
         return f"out of memory ({self.said}), {before}: going on with {after}{slower}"
 
@@ -112,7 +113,3 @@ class PlanInForce:
 def _peak(plan: Plan | None) -> float:
     found = None if plan is None else plan.prediction
     return math.inf if found is None else float(found.peak_bytes)
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB"

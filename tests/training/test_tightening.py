@@ -130,7 +130,7 @@ def test_the_losses_are_those_of_a_run_without_want_of_memory(wanted, tmp_path):
     said = [line for line in listening.lines if "out of memory" in line]
     assert len(said) == guard.raised
     assert said[0].startswith("step 1: out of memory (")
-    assert "going on with a plan for 0.00 GiB" in said[0]
+    assert "going on with a plan for 9.77 KiB" in said[0]
 
 
 def test_the_leanest_plan_may_not_be_enough(wanted, tmp_path):
