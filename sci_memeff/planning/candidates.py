@@ -78,6 +78,10 @@ class Space:
         slices = any(isinstance(group, SliceGroup) for group in self.groups)
         yield {}, not lean and not slices
         yield dict(lean), not slices
+        apart = [i for i, group in enumerate(self.groups) if _is_apart(group)]
+        if slices and 0 < len(apart) < sum(isinstance(g, SliceGroup) for g in self.groups):
+            for count in (4, 16):
+                yield {**lean, **dict.fromkeys(apart, count)}, False
         if slices:
             yield self._all_in(4), False
             yield self._all_in(16), True
@@ -125,6 +129,11 @@ class Space:
             return Segments(stack.count, store=store)
         lengths = decreasing(stack.count, stack.boundary, stack.boundary)
         return Segments(stack.count, lengths, two_levels=True, store=store)
+
+
+def _is_apart(group: Group) -> bool:
+    """Whether it alone frees what its modules keep: nothing around them is computed again."""
+    return isinstance(group, SliceGroup) and group.seam == "forward" and not group.within
 
 
 def decreasing(count: int, boundary: int, inside: int) -> tuple[int, ...]:

@@ -55,7 +55,6 @@ def foreign_groups(rehearsal: Rehearsal, heard: Heard, found: Found) -> Iterator
     classes = {name: type(module) for name, module in names.items()}
     number = rehearsal.structures.number
     units = [n for n in units_of(rehearsal.model, found) if number(names[n]) in heard.carried]
-    yield from _slices(rehearsal, heard, found, units)
     for where, members in patterns(units, classes):
         profile = rehearsal.kept.get(number(names[members[0]]))
         if profile is not None and profile.saved:
@@ -68,6 +67,8 @@ def foreign_groups(rehearsal: Rehearsal, heard: Heard, found: Found) -> Iterator
                 seam="forward",
                 names=members,
             )
+    # of two rules for one module the last holds, and slices keep no more than a recomputation does
+    yield from _slices(rehearsal, heard, found, units)
 
 
 def _slices(rehearsal: Rehearsal, heard: Heard, found: Found, units: list[str]) -> Iterator[Group]:

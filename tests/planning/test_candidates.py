@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -187,6 +188,16 @@ def test_everything_is_tried() -> None:
         one == Segments(4, store=one.store) for one in chosen[5] if isinstance(one, Segments)
     )
     assert {state[1] for state in space.leaner()} == {None, 64, 256}
+
+
+def test_other_people_s_modules_that_nothing_recomputes_are_sliced_alone_too() -> None:
+    alone = replace(walks("sum", 900, 1.0), seam="forward", within=frozenset())
+    inside = replace(walks("net.<0-3>.mlp", 50, 1.0, "net.<0-3>"), seam="forward")
+    space = Space((GROUPS["all"][-1], inside, alone), STORES["device"])
+    assert {(None, None, 4), (None, None, 16)} < set(space.coarse())
+    one_kind = Space((alone,), STORES["device"])
+    assert one_kind.coarse() == [(None,), (4,), (16,)]
+    assert (None, None, 4) not in Space((inside, inside, alone), STORES["device"]).leaner()
 
 
 def test_nothing_goes_to_the_host_that_may_not() -> None:
