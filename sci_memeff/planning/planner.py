@@ -74,26 +74,39 @@ def plan(
         for one in worst_batches(batches, batch)
     ]
     worst = max(searches, key=lambda search: search.plain.peak)
-    found = _within(worst, limit, objective, searches)
+    others = [
+        Search(search.rehearsal, worst.space, chosen, progress)
+        for search in searches
+        if search is not worst
+    ]
+    found = _within(worst, limit, objective, others)
+    decisive = [worst, *others]  # under the plan, another batch may be the worst
     if found is None:
+        state = worst.leanest().state
+        lean = max((search.look(state) for search in decisive), key=lambda one: one.peak)
         crop = None if batch_at is None else _largest_crop(worst, batch_at, limit, progress)
-        raise _unmet(worst, limit, crop)
-    return Origin(worst).plan_of(found, None if budget is None else limit)
+        raise _unmet(lean, limit, crop)
+    state = found.state
+    last = max(decisive, key=lambda search: search.look(state).peak)
+    return Origin(last).plan_of(last.look(state), None if budget is None else limit)
 
 
 def _within(
-    worst: Search, limit: int, objective: Objective, searches: Sequence[Search]
+    worst: Search, budget: int, objective: Objective, others: Sequence[Search]
 ) -> Found | None:
     """The best that fits for every batch."""
-    others = [search for search in searches if search is not worst]
+    limit = budget
     while True:
         found = worst.best(limit) if objective == "time" else worst.leanest()
-        if found is None or found.peak > limit:
+        if found is None or found.needs > limit:
             return None
-        over = [other.look(found.state).peak - limit for other in others]
-        if max(over, default=0) <= 0:
+        over = max((other.look(found.state).peak for other in others), default=0) - budget
+        if over <= 0:
             return found
-        limit = found.peak - max(over)
+        least = worst.leanest().peak
+        if found.peak <= least:
+            return None
+        limit = max(found.peak - over, least)
 
 
 def search_of(
@@ -171,7 +184,7 @@ def max_crop(
     search = search_of(model, step, batch_at(granularity), chosen, keep, optimizer, progress)
     crop = _largest_crop(search, batch_at, limit, progress, largest, granularity)
     if crop is None:
-        raise _unmet(search, limit, None)
+        raise _unmet(search.leanest(), limit, None)
     found = plan(
         model,
         step,
@@ -198,7 +211,7 @@ def _largest_crop(
     def fits(count: int) -> bool:
         search.rehearsal.take(batch_at(count * granularity))
         lean = replace_known(search)
-        return any(lean.look(state).peak <= limit for state in reversed(search.space.lean()))
+        return any(lean.look(state).needs <= limit for state in reversed(search.space.lean()))
 
     low, high = 0, 1
     total = max(largest // granularity, 1)
@@ -219,8 +232,7 @@ def replace_known(search: Search) -> Search:
     return Search(search.rehearsal, search.space, search.target)
 
 
-def _unmet(search: Search, limit: int, crop: int | None) -> BudgetError:
-    lean = search.leanest()
+def _unmet(lean: Found, limit: int, crop: int | None) -> BudgetError:
     by_tensor: Counter[str] = Counter()
     for made, size in lean.tensors.items():
         dtype = str(made.dtype).removeprefix("torch.")
@@ -232,9 +244,9 @@ def _unmet(search: Search, limit: int, crop: int | None) -> BudgetError:
         f"no plan fits in {human_bytes(limit)}: the leanest takes {human_bytes(lean.peak)}, with "
         f"most bytes alive in {lean.phase} {lean.module}".rstrip()
         + f": {told}",
-        mend=f"give {lean.peak} bytes or more"
+        mend=f"give {lean.needs} bytes or more"
         + (f", or crop to {crop}, the largest that fits" if crop else ", or a smaller batch"),
-        smallest_bytes=lean.peak,
+        smallest_bytes=lean.needs,
         largest_crop=crop,
         in_the_way=largest,
     )

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -25,17 +24,12 @@ from sci_memeff._plan import Plan
 from sci_memeff.chunking.slices import abridged
 from sci_memeff.measure.simulate import built_on_meta, fake_copies, meta_copy
 from sci_memeff.planning.ghost import play
-from sci_memeff.planning.meter import Cost, CostOf, Made, Meter, device_of, storage_of, tensors_in
-from sci_memeff.planning.profile import (
-    Backward,
-    Call,
-    NoProfileError,
-    Profile,
-    Recording,
-    layouts_of,
-    record,
-)
-from sci_memeff.planning.structure import Interposed, Structures, signature_of
+from sci_memeff.planning.meter import Cost, CostOf, Made, Meter, device_of, tensors_in
+from sci_memeff.planning.profile import Backward, Call, NoProfileError, Profile, layouts_of
+from sci_memeff.planning.recording import Recording, record
+from sci_memeff.planning.stage import Ghosted, Scene, SceneStage
+from sci_memeff.planning.states import learn_states
+from sci_memeff.planning.structure import Structures, signature_of
 from sci_memeff.planning.units import Found, units_of
 
 __all__ = ["Rehearsal", "Rehearsed"]
@@ -44,7 +38,6 @@ _log = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
 WORTH_PLAYING = 12  # operations, forward and backward
-SAVED, BALLAST = "what the graph keeps", "what is needed for a moment"
 
 
 @dataclass(frozen=True)
@@ -99,44 +92,9 @@ class Rehearsal:
         self.states: list[Tensor] = []
         self.state_bytes = self.update_bytes = 0
         if optimizer is not None:
-            self._learn_states(optimizer, built if built is not model else meta_copy(built))
-
-    def _learn_states(
-        self, optimizer: Callable[[nn.Module], Optimizer], on_meta: nn.Module
-    ) -> None:
-        """What the optimizer's states take, and for a moment more its step."""
-        self._optimized(optimizer, on_meta)
-        if any(_updates_inside(p) for p in on_meta.parameters()):
-            with self.mode:
-                self.update = optimizer(self.model)  # it acts while the backward pass is under way
-                self._step(self.model, self.update, self.device)
-            self.states = tensors_in([list(s.values()) for s in self.update.state.values()])
-
-    def _optimized(self, optimizer: Callable[[nn.Module], Optimizer], on_meta: nn.Module) -> None:
-        """Two steps on the meta device, where they are much faster; the second one is looked at."""
-        update = optimizer(on_meta)
-        _with_gradients(on_meta)
-        update.step()
-        update.zero_grad()
-        self.update_bytes = self._step(on_meta, update, torch.device("meta"))
-        states = tensors_in([list(s.values()) for s in update.state.values()])
-        self.state_bytes = sum({storage_of(x): x.nbytes for x in states}.values())
-
-    def _step(self, model: nn.Module, update: Optimizer, device: torch.device) -> int:
-        """Bytes that a step takes for a moment, and no longer."""
-        _with_gradients(model)
-        meter = Meter(device, self.seconds_of)
-        states = tensors_in([list(s.values()) for s in update.state.values()])
-        given = [p.grad for p in model.parameters() if p.grad is not None]
-        for x in (*model.parameters(), *given, *states):
-            meter.see(x, "")
-        del given, states
-        meter.restart()
-        with meter:
-            update.step()
-        peak = meter.peak - meter.level
-        update.zero_grad()
-        return peak
+            on_meta = built if built is not model else meta_copy(built)
+            learnt = learn_states(optimizer, on_meta, self.model, self.mode)
+            self.states, self.state_bytes, self.update_bytes = learnt
 
     def keep_apart(self, found: Found) -> None:
         """Run what holds stacks, so that their steps are played one by one."""
@@ -180,7 +138,7 @@ class Rehearsal:
                 if isinstance(loss, Tensor) and loss.requires_grad:
                     loss.backward()
                 del loss
-            _level, peak = self._updated(meter)
+            peak = self._updated(meter)
         scene.grads.clear()
         self.model.zero_grad()
         composition = meter.at_the_peak()
@@ -195,9 +153,9 @@ class Rehearsal:
             composition,
         )
 
-    def _updated(self, meter: Meter) -> tuple[int, int]:
-        """Level and peak of the optimizer's step, which is the same under every plan."""
-        return meter.level, meter.level + self.update_bytes
+    def _updated(self, meter: Meter) -> int:
+        """The peak of the optimizer's step, which is the same under every plan."""
+        return meter.level + self.update_bytes
 
     def _adopt(self, meter: Meter) -> None:
         for name, x in (*self.model.named_parameters(), *self.model.named_buffers()):
@@ -213,7 +171,7 @@ class Rehearsal:
 
     @contextmanager
     def _interposed(self) -> Iterator[None]:
-        put = [Ghosted(self, m) for m in self.names if m not in self.spine and _is_called(m)]
+        put = [Ghosted(self.called, m) for m in self.names if m not in self.spine and _is_called(m)]
         for one in put:
             one.put()
         try:
@@ -264,7 +222,8 @@ class Rehearsal:
             if key not in self.profiles:
                 self.profiles[key] = self._recorded(one, layouts, tree, grad, modes, drops=True)
             dropped = self.profiles[key]
-        return play(_Stage(self, one), profile, leaves, backward_of, dropped)
+        stage = SceneStage(self.scene, self.inside, self.names[one.module])
+        return play(stage, profile, leaves, backward_of, dropped)
 
     def _run(self, one: Ghosted, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.inside.append(self.names[one.module])
@@ -340,85 +299,6 @@ class Rehearsal:
         return phase, self.inside[-1] if self.inside else ""
 
 
-@dataclass
-class Scene:
-    """What one run, or one recording, counts with."""
-
-    meter: Meter
-    graded: set[int] = field(default_factory=set)
-    """Parameters, by `id`, that have a gradient."""
-    grads: list[Tensor] = field(default_factory=list)
-
-
-class Ghosted(Interposed):
-    """Stands as a module's forward."""
-
-    def __init__(self, rehearsal: Rehearsal, module: nn.Module) -> None:
-        self.rehearsal = rehearsal
-        self.module = module
-        self.own = vars(module).get("forward")
-        self.inner = self.own or MethodType(type(module).forward, module)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.rehearsal.called(self, args, kwargs)
-
-    def put(self) -> None:
-        vars(self.module)["forward"] = self
-
-    def take(self) -> None:
-        del vars(self.module)["forward"]
-        if self.own is not None:
-            vars(self.module)["forward"] = self.own
-
-
-class _Stage:
-    """A ghost's share of the scene."""
-
-    def __init__(self, rehearsal: Rehearsal, one: Ghosted) -> None:
-        self._rehearsal = rehearsal
-        self._name = rehearsal.names[one.module]
-
-    @property
-    def device(self) -> torch.device:
-        return self._rehearsal.device
-
-    @property
-    def level(self) -> int:
-        return self._rehearsal.scene.meter.level
-
-    def spent(self, cost: Cost, operations: int = 0) -> None:
-        self._rehearsal.scene.meter.cost.add(cost)
-        self._rehearsal.scene.meter.operations += operations
-
-    def reach(self, level: int, profile: Profile | Backward) -> None:
-        missing = level - self.level
-        if missing > 0:
-            self._made(missing, BALLAST, profile.composition)
-
-    def kept(self, profile: Profile, drops: bool) -> list[Tensor]:
-        found = []
-        if profile.saved > 0 and drops:
-            byte = torch.empty(1, dtype=torch.uint8, device=self.device)
-            found.append(byte.expand(profile.saved))
-        elif profile.saved > 0:
-            found.append(self._made(profile.saved, SAVED, profile.composition_saved))
-        if profile.elsewhere > 0:
-            found.append(torch.empty(profile.elsewhere, dtype=torch.uint8, device="meta"))
-        return found
-
-    def gradients(self, num_bytes: int) -> None:
-        if num_bytes:
-            self._rehearsal.scene.grads.append(self._made(num_bytes, "gradient", None))
-
-    def _made(self, num_bytes: int, what: str, composition: Counter[Made] | None) -> Tensor:
-        self._rehearsal.inside.append(self._name)
-        try:
-            with self._rehearsal.scene.meter.making(what, composition):
-                return torch.empty(num_bytes, dtype=torch.uint8, device=self.device)
-        finally:
-            self._rehearsal.inside.pop()
-
-
 def _drops() -> bool:
     """Whether what a graph saves now goes elsewhere, as in the forward pass of a checkpoint."""
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)  # type: ignore[attr-defined]
@@ -428,16 +308,6 @@ def _drops() -> bool:
     if isinstance(recording, Recording):
         return recording.drops
     return not hooks[0].__qualname__.startswith("_recomputation_hook")
-
-
-def _with_gradients(model: nn.Module) -> None:
-    for p in model.parameters():
-        p.grad = torch.empty_like(p) if p.requires_grad else None
-
-
-def _updates_inside(parameter: nn.Parameter) -> bool:
-    """Whether something happens as soon as it has its gradient."""
-    return bool(getattr(parameter, "_post_accumulate_grad_hooks", None))
 
 
 def _is_called(module: nn.Module) -> bool:
