@@ -1,10 +1,12 @@
 """Other people's models, plain and planned: peak, FLOPs, and the gradients' worst difference.
 
-    python benchmarks/foreign.py openfold3|boltz|aurora|mace [--budget 8GiB] [--small] [--lean]
+    python benchmarks/foreign.py openfold3|boltz|aurora|mace [--budget 8GiB | --by-hand]
+        [--small] [--lean] [--table]
 
 Simulates a training step of the package's own modules, with random weights: plain, under the
-package's own checkpointing, and under a plan. Then runs a small one for real in float64, plain and
-planned, and compares loss and every gradient. `--small` simulates the small one, too.
+package's own checkpointing, and under the plan that the planner makes for a budget. Then runs a
+small one for real in float64, plain and planned, and compares loss and every gradient. `--small`
+simulates the small one, too.
 
 Ends with one line of JSON: {"plain_peak_bytes", "planned_peak_bytes", "predicted_peak_bytes",
 "flops_ratio", "worst_gradient_error"}. Plain is without any checkpointing, except for aurora, which
@@ -32,6 +34,7 @@ from sci_memeff import Plan, apply, simulate
 from sci_memeff.measure import Measured
 
 NAMES = ("openfold3", "boltz", "aurora", "mace")
+BUDGETS = {"openfold3": "6GiB", "boltz": "14GiB", "aurora": "48GiB", "mace": "3GiB"}
 WITH_OWN = ("openfold3", "boltz", "aurora")  # packages that have a checkpointing of their own
 
 
@@ -47,6 +50,11 @@ def simulated(case: Case, plan: Plan) -> Measured:
         return simulate(
             model, case.step, case.batch, optimizer=case.optimizer, updates=case.updates
         )
+
+
+def part_of(plain: Measured) -> str:
+    """A budget that a small step cannot meet without doing something."""
+    return str(int(0.7 * plain.peak))
 
 
 def planned_for(case: Case, budget: str) -> Plan:
@@ -104,8 +112,11 @@ def main(arguments: list[str]) -> None:
     # of CUDA's autocast, which is asked for to be turned off; the packages set filters themselves
     warnings.simplefilter("ignore")
     case = small if given.small else builders.bar()
-    plan = planned_for(case, given.budget) if given.budget else case.by_hand
     plain = simulated(case, Plan())
+    budget = given.budget or BUDGETS[given.model]
+    if given.small and not given.budget:
+        budget = part_of(plain)
+    plan = case.by_hand if given.by_hand else planned_for(case, budget)
     print(case.title)
     print(row("plain", plain, plain))
     own = None
@@ -123,8 +134,8 @@ def main(arguments: list[str]) -> None:
     print(f"\n{plan}\n")
     print(f"{planned}\n" if given.table else "")
     followed = small.by_hand
-    if given.budget:
-        followed = planned_for(small, str(int(0.7 * simulated(small, Plan()).peak)))
+    if not given.by_hand:
+        followed = planned_for(small, part_of(simulated(small, Plan())))
     error, worst, count = worst_difference(small, followed)
     print(f"for real, {small.title}: {count} gradients differ by {error:.1e} at most, {worst}")
     predicted = plan.prediction.peak_bytes if plan.prediction else None
@@ -144,7 +155,8 @@ def result(name: str, plain: Measured, own: Measured | None, planned: Measured) 
 def parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", choices=NAMES)
-    parser.add_argument("--budget", help="plan for so many bytes; without, a plan made by hand")
+    parser.add_argument("--budget", help=f"to plan for, else {BUDGETS}")
+    parser.add_argument("--by-hand", action="store_true", help="a plan made by hand, for its bytes")
     parser.add_argument("--small", action="store_true", help="simulate the small step, too")
     parser.add_argument(
         "--lean", action="store_true", help="a plan for fewer bytes than the package's own, too"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -319,8 +320,23 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def tensors_in(values: Any) -> list[Tensor]:
-    """Those in tuples, lists and dictionaries."""
-    return list(_tensors((values,)))
+    """Those in tuples, lists and dictionaries, and among the attributes of other objects."""
+    return list(_tensors_inside(values, set()))
+
+
+def _tensors_inside(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif id(value) not in seen and not isinstance(value, (type, FunctionType, ModuleType)):
+        seen.add(id(value))
+        if isinstance(value, dict):
+            parts = value.values()
+        elif isinstance(value, (list, tuple)):
+            parts = value
+        else:
+            parts = getattr(value, "__dict__", {}).values()
+        for part in parts:
+            yield from _tensors_inside(part, seen)
 
 
 def storage_of(tensor: Tensor) -> int:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,21 @@ def test_foreign_models_are_rehearsed_to_the_byte(name: str) -> None:
     )
     assert found.peak == pytest.approx(whole.peaks[CPU], rel=1e-3)
     assert found.cost.flops * 2 == whole.flops
+
+
+@dataclass
+class Fields:
+    """A batch of somebody's own class."""
+
+    x: Tensor
+    unread: Tensor
+
+
+def test_a_batch_may_be_any_object() -> None:
+    def step(model: nn.Module, batch: Fields) -> Tensor:
+        return model(batch.x)
+
+    batch = Fields(torch.empty(2, 50, 12), torch.empty(1000))
+    model = Encoder()
+    rehearsal = Rehearsal(model, step, batch, seconds_of=nothing)
+    assert rehearsal.under(Plan()).peak == simulate(model, step, batch).peak
