@@ -30,9 +30,9 @@ class Action:
 class Prediction:
     """What a step under a plan comes to on `target`, and what the plain step would.
 
-    `peak_bytes` are live bytes, at their highest in `peak_phase` inside of `peak_module`;
-    `reserved_bytes` are those with the allocator's `margin`, a fraction of them, and what a budget
-    is held against. `host_bytes` are kept in the host's memory.
+    `peak_bytes` are live bytes, at their highest in `peak_phase` inside of `peak_module`, and
+    what a budget is held against. `reserved_bytes` are those with the allocator's `margin`, a
+    fraction of them. `host_bytes` are kept in the host's memory.
     """
 
     target: str

@@ -30,9 +30,10 @@ class Cut:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Start and length of every slice; an empty axis has a single, empty one."""
         starts = range(0, max(self.length, 1), self.size)
-        alike = len(starts) - 2
+        is_ragged = self.length % self.size > 0
+        alike = len(starts) - 1 - is_ragged  # those after the first that are as long
         for i, start in enumerate(starts):
-            if _repeats is None or alike < 2 or i in (0, alike + 1):
+            if _repeats is None or alike < 2 or i == 0 or (is_ragged and i == len(starts) - 1):
                 yield start, min(self.size, self.length - start)
             elif i == 1:
                 with _repeats(alike):
@@ -44,9 +45,9 @@ _repeats: Callable[[int], AbstractContextManager[None]] | None = None
 
 @contextmanager
 def abridged(repeats: Callable[[int], AbstractContextManager[None]]) -> Iterator[None]:
-    """Take of each walk the first slice, the second and the last; in this whole process.
+    """Take of each walk the first slice, the second, and a last shorter one; in this process.
 
-    For simulations: on tensors without values, all slices but the first and the last do the same.
+    For simulations: on tensors without values, all slices of a length but the first do the same.
     The second one runs inside `repeats(times)`, for it stands for so many.
     """
     global _repeats

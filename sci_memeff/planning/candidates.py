@@ -175,8 +175,19 @@ def space_of(survey: Survey, *, hosts: bool, classes: Mapping[str, type]) -> Spa
 
 
 def _attends(survey: Survey, classes: Mapping[str, type]) -> Iterator[Group]:
-    for where, _ in patterns(survey.attends, classes):
-        yield AttendGroup(where=where, forms={"streaming": "exact", "blocked": "exact"})
+    for where, names in patterns(survey.attends, classes):
+        saved, seconds = survey.attends[names[0]]
+        yield AttendGroup(
+            where=where,
+            count=len(names),
+            saved=saved,
+            seconds=seconds,
+            within=_within(survey, names[0]),
+        )
+
+
+def _within(survey: Survey, name: str) -> frozenset[str]:
+    return frozenset(stack for stack in survey.stacks if name.startswith(stack + "."))
 
 
 def _walks(survey: Survey, classes: Mapping[str, type]) -> Iterator[Group]:
@@ -190,7 +201,7 @@ def _walks(survey: Survey, classes: Mapping[str, type]) -> Iterator[Group]:
             saved=walk.saved,
             seconds=walk.seconds,
             make=partial(walked, much_shared=walk.much_shared),
-            within=frozenset(stack for stack in survey.stacks if names[0].startswith(stack + ".")),
+            within=_within(survey, names[0]),
         )
 
 

@@ -6,7 +6,7 @@ of every block. A choice is a value; `None` leaves the plain default.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -151,7 +151,12 @@ class AttendGroup:
     """Attentions; a choice is the name of a form."""
 
     where: str
-    forms: Mapping[str, Tier] = field(hash=False)
+    count: int
+    saved: int
+    """Bytes that one of them keeps for its backward pass in the plain form."""
+    seconds: float
+    within: frozenset[str] = frozenset()
+    tier: Tier = "exact"
 
     def rules(self, choice: Choice) -> tuple[Rule, ...]:
         """What a plan says for this choice."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from sci_memeff._plan_table import in_words
 from sci_memeff._prediction import Action, Prediction
 from sci_memeff._rule import Rule
-from sci_memeff.planning.candidates import State
-from sci_memeff.planning.groups import AttendGroup, Group, SliceGroup, StackGroup
+from sci_memeff.planning.groups import AttendGroup, SliceGroup, StackGroup
 from sci_memeff.planning.search import Found, Search
 
 __all__ = ["MARGIN", "predicted"]
@@ -40,24 +39,27 @@ def predicted(search: Search, found: Found, budget: int | None) -> Prediction:
 def _actions(search: Search, found: Found) -> tuple[Action, ...]:
     """Each choice, against the same state without it.
 
-    Stacks one by one; of slices and of forms of attention, all those of a kind are left out
-    together, and what that comes to is shared among them.
+    Stacks one by one; what is sliced and forms of attention are left out together, and what that
+    comes to is shared among them by what each frees and takes in a plain pass.
     """
     groups, state = search.space.groups, found.state
     actions: dict[int, Action] = {}
-    for kind in (AttendGroup, SliceGroup):
-        chosen = [i for i, g in enumerate(groups) if isinstance(g, kind) and g.rules(state[i])]
-        if not chosen:
-            continue
+    chosen = {
+        i: group
+        for i, group in enumerate(groups)
+        if isinstance(group, (AttendGroup, SliceGroup)) and group.rules(state[i])
+    }
+    if chosen:
         without = search.look(
             tuple(None if i in chosen else choice for i, choice in enumerate(state))
         )
-        shares = [_share(search, groups[i], state) for i in chosen]
-        for i, (bytes_, seconds) in zip(chosen, shares, strict=True):
+        frees = {i: search.freed(g, state) for i, g in chosen.items()}
+        takes = {i: g.seconds * g.count for i, g in chosen.items()}
+        for i, group in chosen.items():
             actions[i] = _action(
-                groups[i].rules(state[i])[0],
-                (without.peak - found.peak) * bytes_ / sum(b for b, _ in shares),
-                (found.flops - without.flops) * seconds / sum(t for _, t in shares),
+                group.rules(state[i])[0],
+                (without.peak - found.peak) * frees[i] / max(sum(frees.values()), 1),
+                (found.flops - without.flops) * takes[i] / max(sum(takes.values()), 1e-30),
             )
     for i, (group, choice) in enumerate(zip(groups, state, strict=True)):
         if isinstance(group, StackGroup) and group.rules(choice):
@@ -66,12 +68,6 @@ def _actions(search: Search, found: Found) -> tuple[Action, ...]:
                 group.rules(choice)[0], without.peak - found.peak, found.flops - without.flops
             )
     return tuple(actions[i] for i in sorted(actions))
-
-
-def _share(search: Search, group: Group, state: State) -> tuple[float, float]:
-    if isinstance(group, SliceGroup):
-        return search.freed(group, state), group.seconds * group.count
-    return 1.0, 1.0
 
 
 def _action(rule: Rule, saved_bytes: int | float, added_flops: int | float) -> Action:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sci_memeff.planning.candidates import Space, State
-from sci_memeff.planning.groups import Segments, SliceGroup, StackGroup
+from sci_memeff.planning.groups import AttendGroup, Segments, SliceGroup, StackGroup
 from sci_memeff.planning.meter import Made
 from sci_memeff.planning.rehearsal import Rehearsal
 from sci_memeff.planning.targets import Target
@@ -160,11 +160,11 @@ class Search:
             return group.seconds * group.count / max(self.freed(group, state), 1)
         return 0.0
 
-    def freed(self, group: SliceGroup, state: State) -> int:
-        """About the bytes that slicing frees: of all its modules, or of the one at work."""
+    def freed(self, group: SliceGroup | AttendGroup, state: State) -> int:
+        """About the bytes that a choice frees: of all its modules, or of the one at work."""
         return group.saved * (1 if self._is_recomputed(group, state) else group.count)
 
-    def _is_recomputed(self, group: SliceGroup, state: State) -> bool:
+    def _is_recomputed(self, group: SliceGroup | AttendGroup, state: State) -> bool:
         """Whether one at a time is alive, since their steps are computed again."""
         return any(
             isinstance(choice, Segments)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sci_memeff._types import Tensors, in_turn, whole
+from sci_memeff.kernels import attention
 from sci_memeff.planning.rehearsal import Rehearsal, Rehearsed
 from sci_memeff.planning.structure import Interposed
 
@@ -56,7 +57,8 @@ class Survey:
 
     walks: dict[str, Walked] = field(default_factory=dict)
     stacks: dict[str, Stack] = field(default_factory=dict)
-    attends: list[str] = field(default_factory=list)
+    attends: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Bytes that the plain form keeps, and seconds."""
     plain: Rehearsed | None = None
 
 
@@ -73,9 +75,14 @@ def _same_for_equals(survey: Survey, rehearsal: Rehearsal) -> None:
     """Of equal modules one alone was run: what it did, the others do as well."""
     number = rehearsal.structures.number
     known = {number(m): survey.walks[n] for m, n in rehearsal.names.items() if n in survey.walks}
+    attends = {
+        number(m): survey.attends[n] for m, n in rehearsal.names.items() if n in survey.attends
+    }
     for module, name in rehearsal.names.items():
         if "walk" in vars(module) and name not in survey.walks and number(module) in known:
             survey.walks[name] = known[number(module)]
+        if "attend" in vars(module) and number(module) in attends:
+            survey.attends.setdefault(name, attends[number(module)])
 
 
 class _Watch:
@@ -91,7 +98,7 @@ class _Watch:
             if "iterate" in vars(module):
                 vars(module)["iterate"] = _Iterating(self, name)
             if "attend" in vars(module):
-                self.survey.attends.append(name)
+                vars(module)["attend"] = _Attending(self, name)
 
     def measured(self, run: Callable[[], Any]) -> tuple[Any, int, float]:
         """What it returns, the bytes that are left by it beside that, and its seconds."""
@@ -141,6 +148,22 @@ class _Walking(Interposed):
         own = [x for x in shared if id(x) in self._gave]
         known.much_shared |= any(x.nbytes * 2 > largest for x in own)
         self._gave = {id(x) for x in ([found] if isinstance(found, Tensor) else found)}
+        return found
+
+
+class _Attending(Interposed):
+    """A plain attention that is looked at."""
+
+    inner = staticmethod(attention)
+
+    def __init__(self, watch: _Watch, name: str) -> None:
+        self._watch = watch
+        self._name = name
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, biases: Sequence[Tensor] = ()) -> Tensor:
+        found, left, seconds = self._watch.measured(lambda: attention(q, k, v, biases))
+        attends = self._watch.survey.attends
+        attends[self._name] = max(attends.get(self._name, (0, 0.0)), (left, seconds))
         return found
 
 

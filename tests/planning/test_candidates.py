@@ -146,9 +146,9 @@ GROUPS: dict[str, tuple[Group, ...]] = {
     "nothing": (),
     "a stack": (STACK,),
     "slices": (walks("a", 100, 1.0),),
-    "attention": (AttendGroup(where="*.mha", forms={"streaming": "exact"}),),
+    "attention": (AttendGroup(where="*.mha", count=1, saved=1, seconds=1.0),),
     "all": (
-        AttendGroup(where="*.mha", forms={"streaming": "exact"}),
+        AttendGroup(where="*.mha", count=1, saved=1, seconds=1.0),
         walks("a", 100, 1.0),
         walks("b", 300, 1.0),
         walks("c", 10, 1.0),

@@ -41,7 +41,7 @@ def stack(count: int = 5, seam: str = "iterate", where: str = "evoformer") -> St
     return StackGroup(where=where, count=count, boundary=1, saved=10, seconds=1.0, seam=seam)
 
 
-ATTEND = AttendGroup(where="*.mha", forms={"streaming": "exact"})
+ATTEND = AttendGroup(where="*.mha", count=1, saved=1, seconds=1.0)
 
 
 @pytest.mark.parametrize("group", [walks(), stack(), ATTEND])
