@@ -16,8 +16,9 @@ from sci_memeff.chunking.summed import summed
 from sci_memeff.models import hints
 from sci_memeff.planning.candidates import patterns
 from sci_memeff.planning.groups import Group, SliceGroup, StackGroup
+from sci_memeff.planning.probed import Calls, probed
 from sci_memeff.planning.rehearsal import Rehearsal
-from sci_memeff.planning.units import Found, units_of
+from sci_memeff.planning.units import Found, has_seams, units_of
 
 __all__ = ["Heard", "foreign_groups", "known_of"]
 
@@ -31,6 +32,8 @@ class Heard:
         self.lengths: dict[tuple[int, str], int] = {}  # by structure and kind of hint
         self.carried: dict[int, int] = {}
         """Bytes of the arguments of each structure that need a gradient."""
+        self.calls = None if found or has_seams(rehearsal.model) else Calls()
+        """Of models that nobody knows."""
 
     def __call__(
         self, module: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
@@ -40,6 +43,8 @@ class Heard:
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         sizes = {x.untyped_storage()._cdata: x.nbytes for x in tensors if x.requires_grad}
         self.carried.setdefault(number, sum(sizes.values()))
+        if self.calls is not None:
+            self.calls.note(number, args, kwargs)
         name = self._rehearsal.names[module]
         for hint in self._found.get(name, ()):
             if hint.in_dims and (number, hint.kind) not in self.lengths:
@@ -55,6 +60,9 @@ def foreign_groups(rehearsal: Rehearsal, heard: Heard, found: Found) -> Iterator
     classes = {name: type(module) for name, module in names.items()}
     number = rehearsal.structures.number
     units = [n for n in units_of(rehearsal.model, found) if number(names[n]) in heard.carried]
+    if heard.calls is not None:
+        found, lengths = probed(rehearsal, heard.calls, units)
+        heard.lengths |= {(one, "slice"): length for one, length in lengths.items()}
     for where, members in patterns(units, classes):
         profile = rehearsal.kept.get(number(names[members[0]]))
         if profile is not None and profile.saved:
