@@ -71,7 +71,11 @@ Crop = Annotated[int | None, typer.Option(help="Residues, if not the preset's.",
 Blocks = Annotated[int | None, typer.Option(help="Evoformer blocks, if not the preset's.", min=1)]
 Passes = Annotated[
     int | None,
-    typer.Option(help="Recycling passes, the last included: else the preset's most.", min=1),
+    typer.Option(
+        help="Recycling passes, the last included: else one, the step that published figures are of; "
+        "a run draws up to four, and each one's features take memory.",
+        min=1,
+    ),
 ]
 
 
@@ -123,7 +127,7 @@ def subject(
         dtype=DTYPES[dtype],
         crop=sizes.get("crop"),
         num_evoformer_blocks=sizes.get("blocks"),
-        passes=sizes.get("passes"),
+        passes=sizes.get("passes") or 1,
     )
     return Subject(
         name=f"{name}, {dtype}",

@@ -232,11 +232,13 @@ def test_a_survey_s_groups() -> None:
             "": Stack(2, 3, 200, 1.5, ("blocks.0", "blocks.1")),
             "once": Stack(1, 3, 200, 1.5, ("once.0",)),
         },
-        attends=["blocks.0.att.mha", "blocks.1.att.mha"],
+        attends={"blocks.0.att.mha": (9, 0.1), "blocks.1.att.mha": (9, 0.1)},
     )
     names = [*survey.walks, *survey.attends]
     space = space_of(survey, hosts=True, classes=dict.fromkeys(names, nn.Linear))
     attends, att, mul, stack = space.groups
+    assert isinstance(attends, AttendGroup)
+    assert (attends.count, attends.saved) == (2, 9)
     assert (attends.where, stack.where) == ("blocks.<0-1>.att.mha", "")
     assert isinstance(att, SliceGroup)
     assert (att.where, att.count, att.length, att.saved) == ("blocks.<0-1>.att", 2, 40, 100)
