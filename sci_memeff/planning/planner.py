@@ -100,13 +100,13 @@ def _within(
         found = worst.best(limit) if objective == "time" else worst.leanest()
         if found is None or found.needs > limit:
             return None
-        over = max((other.look(found.state).peak for other in others), default=0) - budget
+        over = max((other.look(found.state).needs for other in others), default=0) - budget
         if over <= 0:
             return found
-        least = worst.leanest().peak
-        if found.peak <= least:
+        least = worst.leanest().needs
+        if found.needs <= least:
             return None
-        limit = max(found.peak - over, least)
+        limit = max(found.needs - over, least)
 
 
 def search_of(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class Layout:
     requires_grad: bool
     storage: int  # tensors of one call with the same number share it
     nbytes: int  # of the storage
+    twin: int | None = None  # the place of the same tensor among the leaves before
 
     @property
     def is_whole(self) -> bool:
@@ -146,12 +147,16 @@ class Call:
 def layouts_of(leaves: Sequence[Any]) -> tuple[Any, ...]:
     """Each tensor's layout, and everything else as it is."""
     numbers: dict[int, int] = {}
-    return tuple(
-        layout_of(x, numbers.setdefault(storage_of(x), len(numbers)))
-        if isinstance(x, Tensor)
-        else x
-        for x in leaves
-    )
+    places: dict[int, int] = {}
+    found: list[Any] = []
+    for place, x in enumerate(leaves):
+        if isinstance(x, Tensor):
+            first = places.setdefault(id(x), place)
+            layout = layout_of(x, numbers.setdefault(storage_of(x), len(numbers)))
+            found.append(layout if first == place else replace(layout, twin=first))
+        else:
+            found.append(x)
+    return tuple(found)
 
 
 def layout_of(tensor: Tensor, storage: int) -> Layout:

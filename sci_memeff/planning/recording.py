@@ -96,8 +96,13 @@ class Recording:
     def _profile(self) -> Profile:
         call = self.call
         storages: dict[int, Tensor] = {}
-        plain = [x.made(storages) if isinstance(x, Layout) else x for x in call.leaves]
-        del storages
+        plain: list[Any] = []
+        for x in call.leaves:
+            if isinstance(x, Layout):
+                plain.append(x.made(storages) if x.twin is None else plain[x.twin])
+            else:
+                plain.append(x)
+        del storages, x
         self.meter = meter = Meter(call.device, call.seconds_of)
         self.on_meter(meter)
         self._adopt(plain)
@@ -165,7 +170,8 @@ class Recording:
 
     def _with_graph(self, leaves: list[Any]) -> list[Any]:
         """The same, results of a node that takes their gradients where they require one."""
-        places = [i for i, x in enumerate(self.call.leaves) if _requires_grad(x)]
+        layouts = self.call.leaves
+        places = [i for i, x in enumerate(layouts) if _requires_grad(x) and x.twin is None]
         if not places or not self.call.grad:
             return leaves
         token = torch.empty(0, requires_grad=True)
@@ -173,7 +179,10 @@ class Recording:
         found = list(leaves)
         for i, x in zip(places, made, strict=True):
             found[i] = x
-        return found
+        return [
+            found[x.twin] if isinstance(x, Layout) and x.twin is not None else found[i]
+            for i, x in enumerate(layouts)
+        ]
 
     def _check_outputs(self, leaves: list[Any]) -> None:
         taken = set(self.keys) | {storage_of(p) for p in self.call.module.parameters()}
@@ -212,9 +221,11 @@ class Recording:
         return _Kept(
             base=base,
             saved=meter.level - base - sum(sizes.get(k, 0) for k in alive),
-            inputs=tuple(i for i, k in enumerate(keys) if k in alive),
-            outputs=tuple(i for i, k in enumerate(out_keys) if k in alive),
-            keys=tuple(k for k in (*keys, *out_keys) if k in alive),
+            inputs=tuple(i for i, k in enumerate(keys) if k in alive and k not in keys[:i]),
+            outputs=tuple(
+                i for i, k in enumerate(out_keys) if k in alive and k not in out_keys[:i]
+            ),
+            keys=tuple(k for k in dict.fromkeys((*keys, *out_keys)) if k in alive),
             sizes=sizes,
         )
 
@@ -229,8 +240,12 @@ class Recording:
         gradients: list[Layout | int | None] = []
         numbers: dict[int, int] = {}
         sizes: dict[int, int] = {}
-        needed = sum(_requires_grad(leaf) for leaf in self.call.leaves)
-        for gradient in self.received or [None] * needed:
+        received = iter(self.received)
+        for leaf in self.call.leaves:
+            if not _requires_grad(leaf):
+                continue
+            # of a tensor that is there several times, the first has all of the gradient
+            gradient = next(received, None) if leaf.twin is None else None
             if gradient is None:
                 gradients.append(None)
                 continue

@@ -75,14 +75,16 @@ def signature_of(values: Any) -> tuple[Hashable, list[Any], Tree] | None:
     leaves, tree = flatten(values)
     groups: dict[int, tuple[int, int]] = {}  # of storages: their number, and the first offset
     told: list[Hashable] = []
-    for leaf in leaves:
+    places: dict[int, int] = {}  # some ask whether two arguments are one and the same
+    for place, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor):
             if leaf.layout != torch.strided or type(leaf).__name__ == "DTensor":
                 return None
             offset = int(leaf.storage_offset())
             group, first = groups.setdefault(storage_of(leaf), (len(groups), offset))
             size = int(leaf.untyped_storage().nbytes())
-            told.append((_meta(leaf), offset - first, group, size))
+            same = places.setdefault(id(leaf), place)
+            told.append((_meta(leaf), offset - first, group, size, same))
         else:
             if not isinstance(leaf, _SIMPLE):
                 return None

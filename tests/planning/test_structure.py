@@ -178,6 +178,7 @@ def test_one_storage_or_two_differ() -> None:
     x = torch.zeros(6)
     assert told(x, x) != told(torch.zeros(6), torch.zeros(6))
     assert told(x[:3], x[3:]) != told(x[:3], x[:3])
+    assert told(x, x) != told(x, x.view(6))  # attention asks whether its query is its key
     y = torch.zeros(12)
     assert told(y[2:4], y[4:6]) == told(y[6:8], y[8:10])
 
