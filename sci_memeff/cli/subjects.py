@@ -72,8 +72,8 @@ Blocks = Annotated[int | None, typer.Option(help="Evoformer blocks, if not the p
 Passes = Annotated[
     int | None,
     typer.Option(
-        help="Recycling passes, the last included: else one, the step that published figures are of; "
-        "a run draws up to four, and each one's features take memory.",
+        help="Recycling passes, the last included: else one, the step that published figures are "
+        "of; a run draws up to four, and each one's features take memory.",
         min=1,
     ),
 ]
