@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,8 @@ from sci_memeff.planning.rehearsal import Rehearsal
 from sci_memeff.planning.units import Found, has_seams, units_of
 
 __all__ = ["Heard", "foreign_groups", "known_of"]
+
+Stack = tuple[str, tuple[str, ...]]  # a pattern, and the names that it stands for
 
 
 class Heard:
@@ -63,7 +66,8 @@ def foreign_groups(rehearsal: Rehearsal, heard: Heard, found: Found) -> Iterator
     if heard.calls is not None:
         found, lengths = probed(rehearsal, heard.calls, units)
         heard.lengths |= {(one, "slice"): length for one, length in lengths.items()}
-    for where, members in patterns(units, classes):
+    stacks = list(_in_rows(units, classes))
+    for where, members in stacks:
         profile = rehearsal.kept.get(number(names[members[0]]))
         if profile is not None and profile.saved:
             yield StackGroup(
@@ -76,10 +80,21 @@ def foreign_groups(rehearsal: Rehearsal, heard: Heard, found: Found) -> Iterator
                 names=members,
             )
     # of two rules for one module the last holds, and slices keep no more than a recomputation does
-    yield from _slices(rehearsal, heard, found, units)
+    yield from _slices(rehearsal, heard, found, stacks)
 
 
-def _slices(rehearsal: Rehearsal, heard: Heard, found: Found, units: list[str]) -> Iterator[Group]:
+def _in_rows(names: Iterable[str], classes: Mapping[str, type]) -> Iterator[Stack]:
+    """Names that differ in their last number alone: stacks of a U-net differ in size."""
+    rows: dict[str, list[str]] = {}
+    for name in names:
+        rows.setdefault(re.sub(r"^(.*\.)?\d+(?=\.|$)", r"\1#", name), []).append(name)
+    for row in rows.values():
+        yield from patterns(row, classes)
+
+
+def _slices(
+    rehearsal: Rehearsal, heard: Heard, found: Found, stacks: list[Stack]
+) -> Iterator[Group]:
     names = {name: module for module, name in rehearsal.names.items()}
     classes = {name: type(module) for name, module in names.items()}
     number = rehearsal.structures.number
@@ -95,7 +110,7 @@ def _slices(rehearsal: Rehearsal, heard: Heard, found: Found, units: list[str]) 
             if kind == "slice"
             else partial(summed, in_dims=dict(in_dims), sums=sums, each=recomputed())
         )
-        for where, alike in patterns(members, classes):
+        for where, alike in _in_rows(members, classes):
             one = number(names[alike[0]])
             profile = rehearsal.kept.get(one)
             if profile is None or not profile.saved or (one, kind) not in heard.lengths:
@@ -108,7 +123,7 @@ def _slices(rehearsal: Rehearsal, heard: Heard, found: Found, units: list[str]) 
                 seconds=profile.cost.seconds,
                 make=make,
                 seam="forward",
-                within=frozenset(w for w, m in patterns(units, classes) if _is_in(alike[0], m)),
+                within=frozenset(w for w, units in stacks if _is_in(alike[0], units)),
             )
 
 

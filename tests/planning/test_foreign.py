@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from sci_memeff import Plan, apply, simulate
 from sci_memeff.planning import plan
+from sci_memeff.planning.groups import SliceGroup, StackGroup
+from sci_memeff.planning.planner import search_of
 from sci_memeff.planning.probed import Calls
+from sci_memeff.planning.targets import chosen_target
 
 
 class Mixer(nn.Module):
@@ -105,3 +108,33 @@ def test_calls_in_several_ways_are_no_example() -> None:
         calls.note(1, args, kwargs)
         assert calls.example(1) is None
     assert calls.example(2) is None
+
+
+class Pyramid(nn.Module):
+    """Stacks of two widths, as in a U-net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList([Model(8).blocks, Model(16).blocks])
+        self.widen = nn.Linear(8, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.levels[0].children():
+            x = block(x)
+        x = self.widen(x)[:, ::4]
+        for block in self.levels[1].children():
+            x = block(x)
+        return x.square().mean()
+
+
+def test_stacks_of_different_sizes_are_groups_apart() -> None:
+    target = chosen_target(None)
+    x = torch.empty(1, 100, 8)
+    search = search_of(Pyramid(), step, x, target, ("device",), None, None)
+    stacks = {g.where: g for g in search.space.groups if isinstance(g, StackGroup)}
+    assert {"levels.0.<0-2>", "levels.1.<0-2>"} <= set(stacks)
+    assert stacks["levels.0.<0-2>"].saved > 2 * stacks["levels.1.<0-2>"].saved
+    slices = {g.where: g for g in search.space.groups if isinstance(g, SliceGroup)}
+    assert slices["levels.0.<0-2>.feed"].length == 100
+    assert slices["levels.1.<0-2>.feed"].length == 25
+    assert slices["levels.1.<0-2>.feed"].within == {"levels.1.<0-2>"}
