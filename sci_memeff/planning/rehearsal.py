@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from sci_memeff._apply import apply, restore
 from sci_memeff._plan import Plan
 from sci_memeff.chunking.slices import abridged
+from sci_memeff.measure.caches import forgetting
 from sci_memeff.measure.simulate import built_on_meta, fake_copies, meta_copy
 from sci_memeff.planning.ghost import play
 from sci_memeff.planning.meter import Cost, CostOf, Made, Meter, device_of, tensors_in
@@ -131,7 +132,8 @@ class Rehearsal:
         meter = Meter(self.device, self.seconds_of)
         meter.where = self._where
         scene = self.scene = Scene(meter)
-        with self.mode, self._interposed(), abridged(lambda n: self.scene.meter.repeated(n)):
+        repeated = abridged(lambda n: self.scene.meter.repeated(n))
+        with forgetting(), self.mode, self._interposed(), repeated:
             self._adopt(meter)
             with meter:
                 loss = self.step(self.model, self.batch)

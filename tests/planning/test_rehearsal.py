@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,17 @@ def test_a_batch_may_be_any_object() -> None:
     model = Encoder()
     rehearsal = Rehearsal(model, step, batch, seconds_of=nothing)
     assert rehearsal.under(Plan()).peak == simulate(model, step, batch).peak
+
+
+@lru_cache
+def ones(size: int) -> Tensor:
+    return torch.ones(size)
+
+
+def test_what_functions_remember_of_fakes_is_forgotten() -> None:
+    def masked(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x * ones(12))
+
+    x = torch.randn(2, 50, 12)
+    Rehearsal(Encoder(), masked, x, seconds_of=nothing).under(Plan())
+    assert type(masked(Encoder(), x).detach()) is Tensor
