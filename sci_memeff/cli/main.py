@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from sci_memeff.cli.calibrate import EPILOG as CALIBRATE_EPILOG
+from sci_memeff.cli.calibrate import calibrate
 from sci_memeff.cli.data import app as data
 from sci_memeff.cli.measure import EPILOG as MEASURE_EPILOG
 from sci_memeff.cli.measure import measure
@@ -46,4 +48,5 @@ app.command(epilog=PREDICT_EPILOG)(predict)
 app.command(epilog=PLAN_EPILOG)(plan)
 app.command(epilog=VERIFY_EPILOG)(verify)
 app.command(epilog=MEASURE_EPILOG)(measure)
+app.command(epilog=CALIBRATE_EPILOG)(calibrate)
 app.add_typer(data, name="data")

@@ -78,7 +78,9 @@ def plan(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="The device to plan for, such as H100-80GB, A100-40GB, RTX4090 or cpu."),
+        typer.Option(
+            help="The device to plan for: H100-80GB, RTX4090, cpu … or a file of `calibrate`."
+        ),
     ] = None,
     no_host: Annotated[
         bool, typer.Option("--no-host", help="Keep nothing in the host's memory.")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
 import torch
 
-from sci_memeff.errors import BadConfigError
+from sci_memeff.errors import BadConfigError, BadDataError
 
-__all__ = ["TARGETS", "Target", "bytes_of", "chosen_target"]
+__all__ = ["TARGETS", "Target", "bytes_of", "chosen_target", "load_target", "save_target"]
 
 GIB = 1 << 30
 DEFAULT = "A100-40GB"  # where nothing is known of the device: the field's published figures are its
@@ -100,19 +102,45 @@ TARGETS: Mapping[str, Target] = {
 def chosen_target(target: str | Target | None) -> Target:
     """The target itself, by name, or where none is named the CUDA device that is there.
 
-    Without one, an A100 of 40 GB. BadConfigError for a name that is not in the table.
+    Without one, an A100 of 40 GB. A name that ends in ".json" is a file of `save_target`'s.
+    BadConfigError for a name that is not in the table, BadDataError for a file that holds none.
     """
     if isinstance(target, Target):
         return target
     if target is None:
         target = _present() or DEFAULT
+    if target not in TARGETS and target.endswith(".json"):
+        return load_target(target)
     if target not in TARGETS:
         near = get_close_matches(target, TARGETS, n=3, cutoff=0.3) or list(TARGETS)
         raise BadConfigError(
             f"there is no target {target!r}",
-            mend=f"name one of {', '.join(near)}, or give a planning.Target with its numbers",
+            mend=f"name one of {', '.join(near)}, or a file that `sci-memeff calibrate` wrote",
         )
     return TARGETS[target]
+
+
+def save_target(target: Target, path: str | Path) -> Path:
+    """Write it as JSON, for `target=` and `--target`."""
+    path = Path(path)
+    path.write_text(json.dumps(asdict(target), indent=1) + "\n")
+    return path
+
+
+def load_target(path: str | Path) -> Target:
+    """The target that `save_target` wrote; BadDataError for a file that holds none."""
+    try:
+        told = json.loads(Path(path).read_text())
+        kinds = {one.name: str if one.name == "name" else (int, float) for one in fields(Target)}
+        if set(told) != set(kinds) or not all(isinstance(told[k], kinds[k]) for k in kinds):
+            raise ValueError(f"it has {', '.join(sorted(told))}")
+        return Target(**told)
+    except (OSError, ValueError, TypeError) as error:
+        raise BadDataError(
+            f"no target can be read from it: {error}",
+            source=str(path),
+            mend="write one with `sci-memeff calibrate --out FILE`",
+        ) from error
 
 
 def _present() -> str | None:

@@ -22,6 +22,7 @@ FLAGS = {
     "predict": "--alignments --chain --data --device --fasta --model --out --seed --weights",
     "verify": "--blocks --crop --device --dtype --json --passes --plan --preset --reference "
     "--tolerance",
+    "calibrate": "--device --out",
     "measure": "--blocks --crop --device --dtype --json --passes --plan --plot --preset --real",
     "data fetch": "--alignments --alignments-from --entries-from --no-alignments --to",
     "data list": "",
