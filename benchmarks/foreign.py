@@ -34,7 +34,7 @@ from sci_memeff import Plan, apply, simulate
 from sci_memeff.measure import Measured
 
 NAMES = ("openfold3", "boltz", "aurora", "mace")
-BUDGETS = {"openfold3": "6GiB", "boltz": "14GiB", "aurora": "48GiB", "mace": "3GiB"}
+BUDGETS = {"openfold3": "4.5GiB", "boltz": "13GiB", "aurora": "48GiB", "mace": "3GiB"}
 WITH_OWN = ("openfold3", "boltz", "aurora")  # packages that have a checkpointing of their own
 
 
