@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sci_memeff.planning.candidates import Space, State
-from sci_memeff.planning.groups import AttendGroup, Segments, SliceGroup, StackGroup
+from sci_memeff.planning.groups import AttendGroup, Choice, Segments, SliceGroup, StackGroup
 from sci_memeff.planning.meter import Made
 from sci_memeff.planning.rehearsal import Rehearsal
 from sci_memeff.planning.targets import Target

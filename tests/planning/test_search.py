@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
+import torch
+from torch import nn
 
 from sci_memeff.checkpointing.stores import ON_DEVICE
 from sci_memeff.planning.candidates import Space
 from sci_memeff.planning.groups import Choice, Segments, SliceGroup, StackGroup
+from sci_memeff.planning.rehearsal import Rehearsal
 from sci_memeff.planning.search import Search
 from sci_memeff.planning.targets import chosen_target
 
@@ -33,8 +37,10 @@ SLICES = SliceGroup(
 def test_every_step_but_the_last_does_less(
     lean: tuple[Choice, ...], fast: tuple[Choice, ...]
 ) -> None:
+    x = torch.ones(2)
+    rehearsal = Rehearsal(nn.Linear(2, 1), lambda m, x: m(x).sum(), x, seconds_of=lambda *_: 0.0)
     space = Space((STACK, SLICES), (ON_DEVICE,))
-    way = list(Search(cast(Any, None), space, chosen_target(None)).way(lean, fast))
+    way = list(Search(rehearsal, space, chosen_target(None)).way(lean, fast))
     assert way[0] == lean
     assert way[-1] == fast
     assert len(set(way)) == len(way)
@@ -42,6 +48,6 @@ def test_every_step_but_the_last_does_less(
         (stack.first if isinstance(stack, Segments) else 0, int(slices or 0))
         for stack, slices in cast(list[tuple[Any, Any]], way[:-1])
     ]
-    for before, after in zip(done, done[1:], strict=False):
+    for before, after in pairwise(done):
         assert after[0] <= before[0]
         assert after[1] <= before[1]
