@@ -11,6 +11,7 @@ from sci_memeff._pattern import compiled
 from sci_memeff._plan import Plan, Rule
 from sci_memeff.checkpointing import Host, Store
 from sci_memeff.checkpointing.stores import ON_DEVICE
+from sci_memeff.kernels import Form
 from sci_memeff.planning.groups import (
     AttendGroup,
     Choice,
@@ -34,6 +35,8 @@ class Space:
 
     groups: tuple[Group, ...]
     stores: tuple[Store, ...]
+    attention: Form = "streaming"
+    """The form that plans put where attention is."""
 
     @property
     def plain(self) -> State:
@@ -91,7 +94,7 @@ class Space:
         choices: dict[int, Choice] = {}
         for i, group in enumerate(self.groups):
             if isinstance(group, AttendGroup):
-                choices[i] = "streaming"
+                choices[i] = self.attention
             elif isinstance(group, SliceGroup) and count is not None:
                 choices[i] = count
         return choices

@@ -73,6 +73,9 @@ def plan(
         search_of(model, step, one, chosen, keep, optimizer, progress)
         for one in worst_batches(batches, batch)
     ]
+    if "rounding" in allow and chosen.host_link:  # a GPU's own kernels add up in another order
+        for search in searches:
+            search.space = replace(search.space, attention="auto")
     worst = max(searches, key=lambda search: search.plain.peak)
     others = [
         Search(search.rehearsal, worst.space, chosen, progress)

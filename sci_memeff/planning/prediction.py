@@ -5,6 +5,7 @@ from __future__ import annotations
 from sci_memeff._plan_table import in_words
 from sci_memeff._prediction import Action, Prediction
 from sci_memeff._rule import Rule
+from sci_memeff.kernels import attend
 from sci_memeff.planning.groups import AttendGroup, SliceGroup, StackGroup
 from sci_memeff.planning.search import Found, Search
 
@@ -74,7 +75,7 @@ def _action(rule: Rule, saved_bytes: int | float, added_flops: int | float) -> A
     return Action(
         where=rule.where,
         what=in_words(rule.use),
-        tier="exact",
+        tier="rounding" if rule.use == attend("auto") else "exact",
         saved_bytes=int(saved_bytes),
         added_flops=int(added_flops),
     )
