@@ -103,7 +103,9 @@ def mine(fn, *, rows, shared=(), in_dims, out_dims):
 
 
 @pytest.mark.parametrize(
-    ("seam", "use"), [("walk", mine), ("iterate", in_segments(2, inner=mine))], ids=str
+    ("seam", "use"),
+    [("walk", mine), ("iterate", in_segments(2, inner=mine))],
+    ids=["walk", "iterate"],
 )
 def test_what_nobody_else_could_find_is_not_saved(seam, use):
     plan = Plan(rules=(*PLAN.rules, Rule(where="blocks.7", seam=seam, use=use)))

@@ -49,7 +49,7 @@ def mine(forward, args, kwargs):
         (recomputed(), "recomputed"),
         (recomputed(Host(), "matmul"), "recomputed, kept on the host, but not matmul"),
         (attend("streaming"), "attention: streaming"),
-        (mine, repr(mine)),
+        pytest.param(mine, repr(mine), id="somebody's own"),
     ],
 )
 def test_words(use, words):
