@@ -41,11 +41,12 @@ def test_alphafold_is_rehearsed_to_the_byte() -> None:
 
 
 class Encoder(nn.Module):
-    def __init__(self, blocks: int = 4) -> None:
+    def __init__(self, blocks: int = 4, dropout: float = 0.1) -> None:
         super().__init__()
         self.embed = nn.Linear(12, 32)
-        layer = [nn.TransformerEncoderLayer(32, 4, 128, batch_first=True) for _ in range(blocks)]
-        self.layers = nn.ModuleList(layer)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(32, 4, 128, dropout, batch_first=True) for _ in range(blocks)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(x)
@@ -80,6 +81,12 @@ class Convolutions(nn.Module):
 Step = Callable[[nn.Module, Any], Tensor]
 FOREIGN: dict[str, tuple[Callable[[], nn.Module], Tensor, list[Rule]]] = {
     "encoder": (Encoder, torch.empty(3, 40, 12, device="meta"), []),
+    # its attention asks whether query, key and value are one and the same tensor
+    "encoder, without dropout": (
+        lambda: Encoder(dropout=0.0),
+        torch.empty(3, 40, 12, device="meta"),
+        [],
+    ),
     "encoder, recomputed": (
         Encoder,
         torch.empty(3, 40, 12, device="meta"),
