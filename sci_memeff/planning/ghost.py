@@ -164,13 +164,18 @@ class _Hold(torch.autograd.Function):
         saved = ctx.saved_tensors  # whoever recomputes or fetches them does it now
         backward, entry = played.backward, stage.level
         count = len(played.profile.saved_inputs) + len(played.profile.saved_outputs)
-        taken = [x.untyped_storage() for x in saved[len(saved) - count :]]
-        played.given = []  # some other node may have them as well
-        del saved
+        given = [*saved[len(saved) - count :], *played.given]
+        taken: list[Any] = [x.untyped_storage() for x in given]
+        played.given = []
+        del given, saved
         ctx.maybe_clear_saved_tensors()
         stage.spent(backward.cost)
-        peak = backward.peak(lambda place: _num_users(taken[place]) > 1)
-        stage.reach(entry + peak, backward)
+        for stretch, (place, size) in zip(backward.stretches, backward.deaths, strict=False):
+            stage.reach(entry + stretch, backward)
+            if _num_users(taken[place]) > 1:
+                entry += size  # somebody else holds it
+            taken[place] = None
+        stage.reach(entry + backward.stretches[-1], backward)
         return (None, torch.empty(0), *(None for _ in ctx.needs_input_grad[2:]))
 
 

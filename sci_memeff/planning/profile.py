@@ -81,21 +81,14 @@ class Backward:
     stretches: tuple[int, ...]
     """Peaks between the moments at which something that the call took or gave is freed."""
     deaths: tuple[tuple[int, int], ...]
-    """What is freed then: its place among `saved_inputs` and then `saved_outputs`; its bytes."""
+    """What is freed then: its place among `saved_inputs`, `saved_outputs`, then the outputs'
+    gradients; its bytes."""
     gradients: tuple[Layout | int | None, ...]
     """Of the inputs that require one; a number is the output whose gradient is handed through."""
     left: int
     """Bytes that stay: the parameters' gradients."""
     cost: Cost
     composition: Counter[Made] = field(compare=False, repr=False)
-
-    def peak(self, is_held: Callable[[int], bool]) -> int:
-        """The peak, if somebody else holds what is at some of those places."""
-        peak, held = self.stretches[0], 0
-        for (place, size), stretch in zip(self.deaths, self.stretches[1:], strict=True):
-            held += size if is_held(place) else 0
-            peak = max(peak, stretch + held)
-        return peak
 
 
 @dataclass(frozen=True)

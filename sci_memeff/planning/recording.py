@@ -231,10 +231,11 @@ class Recording:
 
     def _backward(self, loss: Tensor, kept: _Kept) -> Backward:
         meter = self.meter
-        meter.given(k for k in kept.keys if k is not None)
+        self.watched = {key: kept.sizes.get(key, 0) for key in kept.keys if key is not None}
         torch.autograd.backward(loss, torch.empty_like(loss))
         stretches = tuple(peak - self.entry for peak in meter.stretches)
-        deaths = tuple((kept.keys.index(key), kept.sizes.get(key, 0)) for key in meter.deaths)
+        places = list(self.watched)
+        deaths = tuple((places.index(key), self.watched[key]) for key in meter.deaths)
         cost = meter.cost.copy()
         composition = meter.at_the_peak()
         gradients: list[Layout | int | None] = []
@@ -262,6 +263,9 @@ class Recording:
     def begin_backward(self, grads: Sequence[Tensor]) -> None:
         """The outputs' gradients are there."""
         self.handed = {self.meter.follows(g): i for i, g in enumerate(grads)}
+        # another node may hold them longer than this call does, as a residual's does
+        self.watched |= {storage_of(g): g.nbytes for g in grads}
+        self.meter.given(self.watched)
         self.entry = self.meter.level
         self.meter.restart()
         self.meter.cost = Cost()
