@@ -16,7 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import (
+    _disable_current_modes,
+    is_traceable_wrapper_subclass,
+)
 
 from sci_memeff.measure.log import Kind, Log, Origin
 
@@ -52,10 +55,13 @@ class Storages:
     def note_existing(self) -> None:
         """Remember which storages exist, so that those first used later count from now on."""
         is_tensor = _AreTensors()  # of a million objects: `isinstance` would run their own code
-        for found in [thing for thing in gc.get_objects() if is_tensor[type(thing)]]:
-            with suppress(RuntimeError, NotImplementedError):  # some wrappers have no storage
-                for part in parts(found):
-                    self._note(part.untyped_storage())
+        existing = [thing for thing in gc.get_objects() if is_tensor[type(thing)]]
+        with _disable_current_modes():  # fake tensors' mode refuses real ones
+            for found in existing:
+                # Whoever's they are: wrappers without a storage, parameters without a shape yet.
+                with suppress(RuntimeError, NotImplementedError, ValueError, TypeError):
+                    for part in parts(found):
+                        self._note(part.untyped_storage())
 
     def _note(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
