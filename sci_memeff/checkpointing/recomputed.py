@@ -85,7 +85,9 @@ def _recomputed(
 ) -> Any:
     leaves, spec = tree_flatten((args, kwargs))
     run = _Run(forward, leaves, spec)
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    # each once: what comes back from a shelf is another object each time, and attention asks
+    # whether its key and its value are one and the same
+    tensors = list({id(x): x for x in leaves if isinstance(x, Tensor)}.values())
     shelf = _shelf(use.keep)
     sparing = Sparing(use.spare)
     with shelf.keeping() if shelf else nullcontext():
@@ -108,7 +110,11 @@ class _Run:
     def __init__(self, forward: Callable[..., Any], leaves: list[Any], spec: TreeSpec) -> None:
         self._forward = forward
         self._spec = spec
-        self._is_tensor = [isinstance(leaf, Tensor) for leaf in leaves]
+        places: dict[int, int] = {}
+        self._places = [
+            places.setdefault(id(leaf), len(places)) if isinstance(leaf, Tensor) else None
+            for leaf in leaves
+        ]
         self._others = [leaf for leaf in leaves if not isinstance(leaf, Tensor)]
         owner = getattr(forward, "__self__", None)
         self._buffers = Buffers(owner) if isinstance(owner, nn.Module) else None
@@ -125,8 +131,8 @@ class _Run:
             self._buffers.forget_others()
 
     def __call__(self, *tensors: Tensor) -> Any:
-        mine, others = iter(tensors), iter(self._others)
-        leaves = [next(mine) if is_tensor else next(others) for is_tensor in self._is_tensor]
+        others = iter(self._others)
+        leaves = [next(others) if place is None else tensors[place] for place in self._places]
         args, kwargs = tree_unflatten(leaves, self._spec)
         with self._buffers.as_before() if self._again and self._buffers else nullcontext():
             return self._forward(*args, **kwargs)

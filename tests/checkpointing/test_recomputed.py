@@ -266,3 +266,20 @@ def test_they_are_values(way):
     use = recomputed(Host(), spare="matmul")
     assert way(use) == use == Recomputed(Host(), "matmul") != recomputed()
     assert hash(way(use)) == hash(use)
+
+
+@pytest.mark.parametrize("keep", STORES, ids=str)
+def test_one_tensor_given_twice_is_one_tensor_again(keep):
+    class Asks(nn.Module):
+        """As attention does, of its key and its value."""
+
+        def forward(self, key: Tensor, value: Tensor, others: list[Tensor]) -> Tensor:
+            same = key is value and value is others[1]
+            return (key * 2).sin() if same else key.sin() * value
+
+    x, other = leaves()[:2]
+    moved = x * 1
+    recomputed(keep)(Asks().forward, (moved, moved, [other, moved]), {}).sum().backward()
+    plain = x.detach().requires_grad_()
+    (plain * 2).sin().sum().backward()
+    assert_bitwise([x.grad], [plain.grad])
