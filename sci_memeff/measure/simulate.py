@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,11 +25,21 @@ from sci_memeff.measure.caches import forgetting
 from sci_memeff.measure.measured import Measured
 from sci_memeff.measure.measuring import measure
 
-__all__ = ["built_on_meta", "fake_copies", "meta_copy", "simulate"]
+__all__ = ["built_on_meta", "fake_copies", "meta_copy", "refusing_values", "simulate"]
 
 Batch = TypeVar("Batch")
 
-_NOT_THE_STEP = ("/torch/", str(Path(__file__).parent), "/jaxtyping/", "<@beartype")
+_NOT_THE_STEP = (
+    "/torch/",
+    "/jaxtyping/",
+    "<@beartype",
+    "contextlib.py",
+    # what calls the step's modules in a simulation, or in place of their own forward
+    *(
+        str(Path(__file__).parents[1] / part)
+        for part in ("measure", "planning", "checkpointing", "chunking", "_forward.py")
+    ),
+)
 
 
 def simulate(
@@ -62,12 +72,19 @@ def simulate(
         )
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     model, batch = fake_copies(mode, model, batch, chosen)
+    with refusing_values(), forgetting(), mode:
+        update = None if optimizer is None else optimizer(model)
+        with measure(model) as measured:
+            for _ in range(updates):
+                _run(model, step, batch, update)
+    return measured
+
+
+@contextmanager
+def refusing_values() -> Iterator[None]:
+    """CannotSimulateError, with the line, for what asks fake tensors for values in here."""
     try:
-        with forgetting(), mode:
-            update = None if optimizer is None else optimizer(model)
-            with measure(model) as measured:
-                for _ in range(updates):
-                    _run(model, step, batch, update)
+        yield
     except (
         DataDependentOutputException,
         DynamicOutputShapeException,
@@ -76,9 +93,9 @@ def simulate(
         raise CannotSimulateError(
             f"{_where(error)}: {error} needs the values of a tensor, and fake ones have none",
             mend="replace .item(), bool(tensor), nonzero and boolean indexing there by operations "
-            "of fixed shapes (torch.where, masks that multiply), or measure a real step",
+            "of fixed shapes (torch.where, masks that multiply), say is_causal= where torch's "
+            "transformers are given a mask, or measure a real step",
         ) from error
-    return measured
 
 
 def fake_copies(

@@ -23,7 +23,7 @@ from sci_memeff._apply import apply, restore
 from sci_memeff._plan import Plan
 from sci_memeff.chunking.slices import abridged
 from sci_memeff.measure.caches import forgetting
-from sci_memeff.measure.simulate import built_on_meta, fake_copies, meta_copy
+from sci_memeff.measure.simulate import built_on_meta, fake_copies, meta_copy, refusing_values
 from sci_memeff.planning.ghost import play
 from sci_memeff.planning.meter import Cost, CostOf, Made, Meter, device_of, tensors_in
 from sci_memeff.planning.profile import Backward, Call, NoProfileError, Profile, layouts_of
@@ -133,7 +133,7 @@ class Rehearsal:
         meter.where = self._where
         scene = self.scene = Scene(meter)
         repeated = abridged(lambda n: self.scene.meter.repeated(n))
-        with forgetting(), self.mode, self._interposed(), repeated:
+        with refusing_values(), forgetting(), self.mode, self._interposed(), repeated:
             self._adopt(meter)
             with meter:
                 loss = self.step(self.model, self.batch)

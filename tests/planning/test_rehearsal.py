@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sci_memeff import Plan, Rule, apply, simulate
 from sci_memeff.checkpointing import Host, recomputed
 from sci_memeff.chunking import sliced
+from sci_memeff.errors import CannotSimulateError
 from sci_memeff.planning.rehearsal import Rehearsal
 from sci_memeff.planning.units import units_of
 
@@ -163,3 +164,39 @@ def test_what_functions_remember_of_fakes_is_forgotten() -> None:
     x = torch.randn(2, 50, 12)
     Rehearsal(Encoder(), masked, x, seconds_of=nothing).under(Plan())
     assert type(masked(Encoder(), x).detach()) is Tensor
+
+
+class Asking(nn.Module):
+    """Depends on values inside of what is recorded once and played."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Encoder(blocks=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.inner(x)
+        return found * 2 if found.item() > 0 else found
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_steps_that_depend_on_values_are_refused(inside: bool) -> None:
+    def step(model: nn.Module, x: Tensor) -> Tensor:
+        loss = model(x)
+        return loss if inside else loss / loss.item()
+
+    model = nn.Sequential(Asking()) if inside else Encoder(blocks=1)
+    rehearsal = Rehearsal(model, step, torch.empty(2, 50, 12), seconds_of=nothing)
+    with pytest.raises(CannotSimulateError, match=r"(?s)test_rehearsal.*mend: replace \.item\(\)"):
+        rehearsal.under(Plan())
+
+
+def test_attention_that_looks_into_its_mask_is_refused_with_a_mend() -> None:
+    def step(model: nn.Module, x: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(20)
+        return model(x, mask=mask).sum()
+
+    layer = nn.TransformerEncoderLayer(32, 4, 64)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    rehearsal = Rehearsal(model, step, torch.empty(20, 2, 32), seconds_of=nothing)
+    with pytest.raises(CannotSimulateError, match=r"(?s)test_rehearsal.*is_causal="):
+        rehearsal.under(Plan())
