@@ -84,8 +84,9 @@ class SliceGroup:
         """Choices from after `lean` up to `fast`, each faster than the one before."""
         if lean == fast:
             return
-        if isinstance(lean, int) and isinstance(fast, int):
-            while lean > fast * 2:
+        if isinstance(lean, int):
+            least = fast if isinstance(fast, int) else 1
+            while lean > least * 2:
                 lean //= 2
                 yield lean
         yield fast

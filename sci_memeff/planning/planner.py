@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from sci_memeff._plan import Plan
@@ -15,19 +15,15 @@ from sci_memeff._prediction import Tier
 from sci_memeff.errors import BadConfigError, BudgetError
 from sci_memeff.measure.table import human_bytes
 from sci_memeff.planning.batches import worst_batches
-from sci_memeff.planning.candidates import Space, space_of
-from sci_memeff.planning.foreign import Heard, foreign_groups, known_of
+from sci_memeff.planning.crops import largest_crop
 from sci_memeff.planning.front import Front
+from sci_memeff.planning.opening import Place, Step, search_at, search_of
 from sci_memeff.planning.prediction import MARGIN, predicted
-from sci_memeff.planning.rehearsal import Rehearsal
 from sci_memeff.planning.search import Found, Progress, Search
-from sci_memeff.planning.survey import surveyed
 from sci_memeff.planning.targets import Target, bytes_of, chosen_target
 
 __all__ = ["MaxCrop", "Objective", "Place", "Step", "max_crop", "plan"]
 
-Step = Callable[[nn.Module, Any], Tensor | None]
-Place = Literal["device", "host"]
 Objective = Literal["time", "bytes"]
 IN_THE_WAY = 5  # tensors that an error names
 
@@ -69,13 +65,11 @@ def plan(
     chosen = chosen_target(target)
     _check(objective, allow, keep)
     limit = bytes_of(budget) if budget is not None else int(chosen.memory / (1 + MARGIN))
+    options: dict[str, Any] = {"keep": keep, "allow": allow, "optimizer": optimizer}
     searches = [
-        search_of(model, step, one, chosen, keep, optimizer, progress)
+        search_of(model, step, one, chosen, progress=progress, **options)
         for one in worst_batches(batches, batch)
     ]
-    if "rounding" in allow and chosen.host_link:  # a GPU's own kernels add up in another order
-        for search in searches:
-            search.space = replace(search.space, attention="auto")
     worst = max(searches, key=lambda search: search.plain.peak)
     others = [
         Search(search.rehearsal, worst.space, chosen, progress)
@@ -87,7 +81,7 @@ def plan(
     if found is None:
         state = worst.leanest().state
         lean = max((search.look(state) for search in decisive), key=lambda one: one.peak)
-        crop = None if batch_at is None else _largest_crop(worst, batch_at, limit, progress)
+        crop = None if batch_at is None else largest_crop(worst, batch_at, limit)
         raise _unmet(lean, limit, crop)
     state = found.state
     last = max(decisive, key=lambda search: search.look(state).peak)
@@ -110,35 +104,6 @@ def _within(
         if found.needs <= least:
             return None
         limit = max(found.needs - over, least)
-
-
-def search_of(
-    model: nn.Module | Callable[[], nn.Module],
-    step: Step,
-    batch: Any,
-    target: Target,
-    keep: Sequence[Place],
-    optimizer: Callable[[nn.Module], Optimizer] | None,
-    progress: Progress | None,
-) -> Search:
-    """A search over what one step may do."""
-    if progress is not None:
-        progress("looking at the step", 0, 1)
-    rehearsal = Rehearsal(model, step, batch, optimizer=optimizer, seconds_of=target.seconds)
-    space = _space(rehearsal, hosts="host" in keep and target.host_link > 0)
-    return Search(rehearsal, space, target, progress)
-
-
-def _space(rehearsal: Rehearsal, *, hosts: bool) -> Space:
-    found = known_of(rehearsal.model)
-    heard = rehearsal.heard = Heard(rehearsal, found)
-    rehearsal.keep_apart(found)
-    survey = surveyed(rehearsal)
-    classes = {name: type(module) for module, name in rehearsal.names.items()}
-    space = space_of(survey, hosts=hosts, classes=classes)
-    groups = (*space.groups, *foreign_groups(rehearsal, heard, found))
-    rehearsal.heard = None
-    return replace(space, groups=groups)
 
 
 @dataclass(frozen=True)
@@ -174,65 +139,28 @@ def max_crop(
     largest: int = 4096,
     granularity: int = 8,
     target: str | Target | None = None,
+    allow: Sequence[Tier] = ("exact",),
     keep: Sequence[Place] = ("device", "host"),
     optimizer: Callable[[nn.Module], Optimizer] | None = None,
     progress: Progress | None = None,
 ) -> MaxCrop:
     """The largest multiple of `granularity`, up to `largest`, with a plan that fits in `budget`.
 
-    `batch_at(crop)` makes the batch. The rest is as for `plan`, which is called for the crop that
-    is found. BudgetError where not even the smallest crop fits.
+    `batch_at(crop)` makes the batch. The rest is as for `plan`, whose plan for the crop that is
+    found comes with it. BudgetError where not even the smallest crop fits.
     """
     chosen, limit = chosen_target(target), bytes_of(budget)
-    search = search_of(model, step, batch_at(granularity), chosen, keep, optimizer, progress)
-    crop = _largest_crop(search, batch_at, limit, progress, largest, granularity)
+    _check("time", allow, keep)
+    options: dict[str, Any] = {"keep": keep, "allow": allow, "optimizer": optimizer}
+    first = batch_at(granularity)
+    search = search_of(model, step, first, chosen, progress=progress, **options)
+    crop = largest_crop(search, batch_at, limit, largest=largest, granularity=granularity)
     if crop is None:
-        raise _unmet(search.leanest(), limit, None)
-    found = plan(
-        model,
-        step,
-        batch_at(crop),
-        budget=limit,
-        target=chosen,
-        keep=keep,
-        optimizer=optimizer,
-        progress=progress,
-    )
-    return MaxCrop(crop, found)
-
-
-def _largest_crop(
-    search: Search,
-    batch_at: Callable[[int], Any],
-    limit: int,
-    progress: Progress | None,
-    largest: int = 4096,
-    granularity: int = 8,
-) -> int | None:
-    """By halving, with the leanest plan of the grid at each; None where even the smallest fails."""
-
-    def fits(count: int) -> bool:
-        search.rehearsal.take(batch_at(count * granularity))
-        lean = replace_known(search)
-        return any(lean.look(state).needs <= limit for state in reversed(search.space.lean()))
-
-    low, high = 0, 1
-    total = max(largest // granularity, 1)
-    while high < total and fits(high):
-        low, high = high, min(high * 2, total)
-        if progress is not None:
-            progress("trying crops", low, total)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    if high == total and low == total - 1 and fits(total):
-        low = total
-    return low * granularity or None
-
-
-def replace_known(search: Search) -> Search:
-    """The same search, for another batch."""
-    return Search(search.rehearsal, search.space, search.target)
+        raise _unmet(search_at(search, first).leanest(), limit, None)
+    search = search_at(search, batch_at(crop))
+    found = search.best(limit)
+    assert found is not None  # the crop is one whose leanest plan fits
+    return MaxCrop(crop, Origin(search).plan_of(found, limit))
 
 
 def _unmet(lean: Found, limit: int, crop: int | None) -> BudgetError:

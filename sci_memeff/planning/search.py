@@ -1,9 +1,9 @@
 """The least time in a budget: a grid of plans that is always looked at, then the way between two.
 
-The grid does not depend on the budget. Its front, the plans that no other one betters, is sorted by
-time; a budget lies between two neighbours, and the leaner of them is made into the faster one, a
-choice at a time, as far as it fits. Each is simulated, so what is found fits, and as a larger
-budget lets at least as much through at every comparison, it never leads to a slower plan.
+The grid does not depend on the budget. Its front, the plans that no mixture of two others betters,
+is sorted by time; a budget lies between two neighbours, and the leaner of them is made into the
+faster one, a choice at a time, as far as it fits. Each is simulated, so what is found fits, and as
+a larger budget lets at least as much through at every comparison, it never leads to a slower plan.
 """
 
 from __future__ import annotations
@@ -94,16 +94,28 @@ class Search:
         return found
 
     def front(self) -> list[Found]:
-        """Of the grid, those that no other one betters: the fastest first, the leanest last."""
-        return pareto(self.grid(self.space.coarse()))
+        """Of the grid, those that no mixture betters: the fastest first, the leanest last."""
+        return hull(self.grid(self.space.coarse()))
 
     def whole_front(self) -> list[Found]:
-        """With the leanest that there are."""
-        return pareto([*self.front(), *self.grid(self.space.leaner())])
+        """The same, and after it the leaner ones that there are."""
+        front = self.front()
+        last = front[-1]
+        leaner = [found for found in self.grid(self.space.leaner()) if found.peak < last.peak]
+        return [*front, *hull([last, *leaner])[1:]]
 
     def leanest(self) -> Found:
         """The fewest bytes of all."""
         return self.whole_front()[-1]
+
+    def least_within(self, limit: int) -> int:
+        """What the first of the lean plans needs that keeps to `limit`; else the leanest's need."""
+        least = self.plain.needs
+        for state in (*reversed(self.space.lean()), *self.space.leaner()):
+            if least <= limit:
+                break
+            least = min(least, self.look(state).needs)
+        return least
 
     def best(self, budget: int) -> Found | None:
         """The fastest state that fits; None where nothing does."""
@@ -190,6 +202,26 @@ def pareto(found: list[Found]) -> list[Found]:
         if not kept or one.peak < kept[-1].peak:
             kept.append(one)
     return kept
+
+
+def hull(found: list[Found]) -> list[Found]:
+    """The corners of the front: of three, the middle one lies below the line through the others.
+
+    What lies above it is bettered on the way between the two: half of what tells them apart is
+    done there, for about half of the bytes and of the time.
+    """
+    kept: list[Found] = []
+    for one in pareto(found):
+        while len(kept) > 1 and not _is_below(kept[-1], kept[-2], one):
+            kept.pop()
+        kept.append(one)
+    return kept
+
+
+def _is_below(middle: Found, fast: Found, lean: Found) -> bool:
+    """Whether it takes less time than a mixture of the two that needs as many bytes."""
+    share = (fast.peak - middle.peak) / (fast.peak - lean.peak)
+    return middle.seconds < fast.seconds + share * (lean.seconds - fast.seconds)
 
 
 def _silent(what: str, done: int, total: int) -> None:

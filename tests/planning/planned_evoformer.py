@@ -111,7 +111,6 @@ def main() -> None:
     plain = gradients(None)
     found = {
         "plans": [told(one) for one in plans],
-        "pair bytes": CROP**2 * CONFIG.c_z * 4,
         "predicted": [told(one)["peak"] for one in differing],
         "simulated": [simulated(one) for one in differing],
         "differences": [difference(one, plain) for one in differing],

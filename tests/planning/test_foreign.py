@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sci_memeff import Plan, apply, simulate
 from sci_memeff.planning import plan
 from sci_memeff.planning.groups import SliceGroup, StackGroup
-from sci_memeff.planning.planner import search_of
+from sci_memeff.planning.opening import search_of
 from sci_memeff.planning.probed import Calls
 from sci_memeff.planning.targets import chosen_target
 
@@ -130,7 +130,7 @@ class Pyramid(nn.Module):
 def test_stacks_of_different_sizes_are_groups_apart() -> None:
     target = chosen_target(None)
     x = torch.empty(1, 100, 8)
-    search = search_of(Pyramid(), step, x, target, ("device",), None, None)
+    search = search_of(Pyramid(), step, x, target, keep=("device",))
     stacks = {g.where: g for g in search.space.groups if isinstance(g, StackGroup)}
     assert {"levels.0.<0-2>", "levels.1.<0-2>"} <= set(stacks)
     assert stacks["levels.0.<0-2>"].saved > 2 * stacks["levels.1.<0-2>"].saved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from sci_memeff.checkpointing.stores import ON_DEVICE
 from sci_memeff.planning.candidates import Space
 from sci_memeff.planning.groups import Choice, Segments, SliceGroup, StackGroup
 from sci_memeff.planning.rehearsal import Rehearsal
-from sci_memeff.planning.search import Search
+from sci_memeff.planning.search import Found, Search, hull, pareto
 from sci_memeff.planning.targets import chosen_target
 
 STACK = StackGroup(
@@ -51,3 +52,20 @@ def test_every_step_but_the_last_does_less(
     for before, after in pairwise(done):
         assert after[0] <= before[0]
         assert after[1] <= before[1]
+
+
+def found(peak: int, seconds: float) -> Found:
+    return Found((), peak, "backward", "", 0, 0, seconds, Counter())
+
+
+def test_what_a_mixture_of_two_betters_is_no_corner() -> None:
+    plain, half, above, lean = found(100, 1.0), found(50, 2.0), found(40, 5.5), found(10, 6.0)
+    slower = found(60, 7.0)
+    assert pareto([slower, lean, above, plain, half]) == [plain, half, above, lean]
+    assert hull([slower, lean, above, plain, half]) == [plain, half, lean]
+    assert hull([plain, lean]) == [plain, lean]
+    assert hull([found(55, 3.5), plain, lean]) == [plain, lean]  # as good as a mixture
+
+
+def test_of_collinear_and_equal_ones_one_is_kept() -> None:
+    assert hull([found(10, 1.0), found(10, 1.0)]) == [found(10, 1.0)]
