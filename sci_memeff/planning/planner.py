@@ -19,7 +19,7 @@ from sci_memeff.planning.crops import largest_crop
 from sci_memeff.planning.front import Front
 from sci_memeff.planning.opening import Place, Step, search_at, search_of
 from sci_memeff.planning.prediction import MARGIN, predicted
-from sci_memeff.planning.search import Found, Progress, Search
+from sci_memeff.planning.search import Found, Progress, Search, pareto
 from sci_memeff.planning.targets import Target, bytes_of, chosen_target
 
 __all__ = ["MaxCrop", "Objective", "Place", "Step", "max_crop", "plan"]
@@ -71,39 +71,18 @@ def plan(
         for one in worst_batches(batches, batch)
     ]
     worst = max(searches, key=lambda search: search.plain.peak)
-    others = [
+    worst.others = [
         Search(search.rehearsal, worst.space, chosen, progress)
         for search in searches
         if search is not worst
     ]
-    found = _within(worst, limit, objective, others)
-    decisive = [worst, *others]  # under the plan, another batch may be the worst
-    if found is None:
+    found = worst.best(limit) if objective == "time" else worst.leanest()
+    if found is None or not worst.fits(found.state, limit):
         state = worst.leanest().state
-        lean = max((search.look(state) for search in decisive), key=lambda one: one.peak)
+        lean = worst.decisive(state).look(state)
         crop = None if batch_at is None else largest_crop(worst, batch_at, limit)
         raise _unmet(lean, limit, crop)
-    state = found.state
-    last = max(decisive, key=lambda search: search.look(state).peak)
-    return Origin(last).plan_of(last.look(state), None if budget is None else limit)
-
-
-def _within(
-    worst: Search, budget: int, objective: Objective, others: Sequence[Search]
-) -> Found | None:
-    """The best that fits for every batch."""
-    limit = budget
-    while True:
-        found = worst.best(limit) if objective == "time" else worst.leanest()
-        if found is None or found.needs > limit:
-            return None
-        over = max((other.look(found.state).needs for other in others), default=0) - budget
-        if over <= 0:
-            return found
-        least = worst.leanest().needs
-        if found.needs <= least:
-            return None
-        limit = max(found.needs - over, least)
+    return Origin(worst).plan_of(found, None if budget is None else limit)
 
 
 @dataclass(frozen=True)
@@ -113,13 +92,17 @@ class Origin:
     search: Search
 
     def plan_of(self, found: Found, budget: int | None) -> Plan:
-        """The state as a plan, with all that is expected of it."""
+        """The state as a plan, with all that is expected of it for the batch that needs most."""
+        search = self.search.decisive(found.state)
+        prediction = predicted(search, search.look(found.state), budget)
         rules = self.search.space.plan(found.state).rules
-        return Plan(rules=rules, prediction=predicted(self.search, found, budget), _origin=self)
+        return Plan(rules=rules, prediction=prediction, _origin=self)
 
     def front(self) -> Front:
         """From the fastest to the leanest."""
-        return Front([self.plan_of(found, None) for found in self.search.dense_front()])
+        states = [found.state for found in self.search.dense_front()]
+        founds = [self.search.decisive(state).look(state) for state in states]
+        return Front([self.plan_of(found, None) for found in pareto(founds)])
 
 
 @dataclass(frozen=True)

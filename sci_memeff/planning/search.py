@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sci_memeff.planning.candidates import Space, State
@@ -47,7 +47,10 @@ class Found:
 
 
 class Search:
-    """Of one model, step and batch on one target."""
+    """Of one model, step and batch on one target.
+
+    What fits must fit for `others` as well: the same step's searches for other batches.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,15 @@ class Search:
         self.target = target
         self.progress = progress or _silent
         self.known: dict[State, Found] = {}
+        self.others: Sequence[Search] = ()
+
+    def fits(self, state: State, budget: int) -> bool:
+        """Whether all batches' steps do."""
+        return all(one.look(state).needs <= budget for one in (self, *self.others))
+
+    def decisive(self, state: State) -> Search:
+        """The search for the batch that needs most in this state."""
+        return max((self, *self.others), key=lambda one: one.look(state).peak)
 
     def look(self, state: State) -> Found:
         """What a step comes to in this state; simulated once."""
@@ -120,9 +132,9 @@ class Search:
     def best(self, budget: int) -> Found | None:
         """The fastest state that fits; None where nothing does."""
         front = self.front()
-        if front[-1].needs > budget:
+        if not self.fits(front[-1].state, budget):
             front = self.whole_front()
-        place = next((i for i, found in enumerate(front) if found.needs <= budget), None)
+        place = next((i for i, one in enumerate(front) if self.fits(one.state, budget)), None)
         if place is None:
             return None
         if place == 0:
@@ -133,7 +145,7 @@ class Search:
         while high - low > 1:
             self.progress("filling the budget", steps - (high - low).bit_length(), steps)
             middle = (low + high) // 2
-            if self.look(way[middle]).needs <= budget:
+            if self.fits(way[middle], budget):
                 low = middle
             else:
                 high = middle

@@ -245,6 +245,12 @@ def test_every_batch_fits_where_none_is_the_largest() -> None:
     ]
     assert peak(found) == pytest.approx(max(x.peaks[CPU] for x in alone), rel=0.01)
     assert peak(found) <= budget
+    origin: Any = found._origin
+    budgets = [least + least * k // 4 for k in range(12)]
+    plans = [origin.plan_of(origin.search.best(each), each) for each in budgets]
+    assert all(peak(one) <= each for one, each in zip(plans, budgets, strict=True))
+    assert all(seconds(more) <= seconds(less) for less, more in pairwise(plans))
+    assert all(peak(fast) > peak(lean) for fast, lean in pairwise(found.front()))
     with pytest.raises(BudgetError) as caught:
         planned(budget=least - 1, batches=[other])
     assert caught.value.smallest_bytes == least
