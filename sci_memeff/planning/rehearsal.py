@@ -115,6 +115,7 @@ class Rehearsal:
     def take(self, batch: Any) -> None:
         """Another batch from now on."""
         self.kept.clear()
+        self.small.clear()  # what is run without a look would not be known
         self.batch = fake_copies(self.mode, nn.Module(), batch)[1]
 
     def under(self, plan: Plan) -> Rehearsed:

@@ -105,7 +105,7 @@ def test_attention_by_the_name_of_its_form() -> None:
 @pytest.mark.parametrize(
     ("lean", "fast", "way"),
     [
-        (16, None, [None]),
+        (16, None, [8, 4, 2, None]),
         (16, 4, [8, 4]),
         (16, 1, [8, 4, 2, 1]),
         (17, 2, [8, 4, 2]),
