@@ -17,7 +17,11 @@ from torch import Tensor
 from sci_memeff.planning.meter import Cost
 from sci_memeff.planning.profile import Backward, Layout, Profile
 
-__all__ = ["Stage", "play"]
+__all__ = ["SecondDerivativeError", "Stage", "play"]
+
+
+class SecondDerivativeError(Exception):
+    """The backward pass is to be differentiated itself: what is played has no graph of that."""
 
 
 @runtime_checkable
@@ -201,6 +205,8 @@ class _Emit(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:
+        if torch.is_grad_enabled():
+            raise SecondDerivativeError
         played = ctx.played
         given = [g for g, has in zip(grad_outputs, ctx.with_grad, strict=True) if has]
         played.backward = played.backward_of(tuple(g is not None for g in given))

@@ -48,29 +48,29 @@ class Layout:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is contiguous, and all that is in its storage."""
-        size, stride = 1, []
-        for length in reversed(self.shape):
-            stride.append(size)
-            size *= length
-        whole = size * self.dtype.itemsize == self.nbytes and not self.offset
-        return whole and tuple(reversed(stride)) == self.stride
+        """Whether it reaches from the first to the last byte of its storage."""
+        last = sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        size = 0 if 0 in self.shape else last + 1
+        return not self.offset and size * self.dtype.itemsize == self.nbytes
 
     def made(self, storages: dict[int, Tensor]) -> Tensor:
-        """A tensor like that, in its storage."""
-        size = self.dtype.itemsize
-        if self.storage not in storages and self.is_whole:
-            found = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        """A tensor like that, in its storage; a view of another one only where there is one.
+
+        Torch lets nobody write to views that a node returns.
+        """
+        dtype, device = self.dtype, self.device
+        there = storages.get(self.storage)
+        if there is None and self.is_whole:
+            found = torch.empty_strided(self.shape, self.stride, dtype=dtype, device=device)
             storages[self.storage] = found
             return found
-        if self.storage not in storages:
-            storages[self.storage] = torch.empty(self.nbytes, dtype=torch.uint8, device=self.device)
-        flat = storages[self.storage]
-        size = self.dtype.itemsize
-        return (
-            flat[: self.nbytes // size * size]
-            .view(self.dtype)
-            .as_strided(self.shape, self.stride, self.offset)
+        if there is not None and there.dtype == dtype:
+            return there.as_strided(self.shape, self.stride, self.offset)
+        if there is None:
+            there = torch.empty(self.nbytes, dtype=torch.uint8, device=device)
+            storages[self.storage] = there
+        return torch.empty(0, dtype=dtype, device=device).set_(
+            there.untyped_storage(), self.offset, self.shape, self.stride
         )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from sci_memeff.planning.meter import Cost, Meter, storage_of
+from sci_memeff.planning.meter import Cost, Meter, storage_of, tensors_in
 from sci_memeff.planning.profile import (
     Backward,
     Call,
@@ -143,11 +143,17 @@ class Recording:
         """What the call returns; `needed` is how far it was when the graph last kept something."""
         args, kwargs = self.call.tree.filled(given)
         versions = [x._version for x in given if isinstance(x, Tensor)]
+        held = tensors_in(self.call.module)
         self.needed = (0, Cost())
         with saved_tensors_hooks(self._pack, _unpack):
             result = self.call.forward(*args, **kwargs)
         if versions != [x._version for x in given if isinstance(x, Tensor)]:
             raise NoProfileError("it writes to its arguments")
+        left, tree = flatten((args, kwargs))
+        if tree != self.call.tree or list(map(id, left)) != list(map(id, given)):
+            raise NoProfileError("it changes what is in its arguments")
+        if list(map(id, held)) != list(map(id, tensors_in(self.call.module))):
+            raise NoProfileError("it leaves tensors in its attributes")
         return result
 
     @property

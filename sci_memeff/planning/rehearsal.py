@@ -2,7 +2,8 @@
 
 Calls of equal modules with equal arguments are run once, ever; from then on their profile is
 played. What a module's call does to memory depends on its structure, its arguments' shapes and what
-its seams hold, so a profile serves all blocks of a stack, all passes, and every later plan.
+its seams hold, so a profile serves all blocks of a stack, all passes, and every later plan. Where a
+step is short, or differentiates a gradient, all of it is run under each plan.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from sci_memeff._plan import Plan
 from sci_memeff.chunking.slices import abridged
 from sci_memeff.measure.caches import forgetting
 from sci_memeff.measure.simulate import built_on_meta, fake_copies, meta_copy, refusing_values
-from sci_memeff.planning.ghost import play
+from sci_memeff.planning.ghost import SecondDerivativeError, play
 from sci_memeff.planning.meter import Cost, CostOf, Made, Meter, device_of, tensors_in
 from sci_memeff.planning.profile import Backward, Call, NoProfileError, Profile, layouts_of
 from sci_memeff.planning.recording import Recording, record
@@ -39,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
 WORTH_PLAYING = 12  # operations, forward and backward
+FEW = 1500  # of a step: to run them again and again takes no longer than to record what they do
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Rehearsal:
         self.heard: Callable[[nn.Module, Callable[..., Any], Any, Any], None] | None = None
         self.inside: list[str] = []
         self.spine: set[nn.Module] = {self.model}
+        self.plays = True  # unless a watch finds that running everything is as quick
+        self.operations = 0
         self.states: list[Tensor] = []
         self.state_bytes = self.update_bytes = 0
         if optimizer is not None:
@@ -121,21 +125,33 @@ class Rehearsal:
     def under(self, plan: Plan) -> Rehearsed:
         """Simulate one step, its optimizer's included."""
         apply(self.model, plan)
-        return self._rehearsed()
+        return self._rehearsed(plays=self.plays)
 
     def under_watch(self, put: Callable[[nn.Module], None]) -> Rehearsed:
         """Simulate the plain step, with what `put` puts into the seams."""
         restore(self.model)
         put(self.model)
-        return self._rehearsed()
+        try:
+            return self._rehearsed(plays=True)
+        finally:
+            self.plays = self.plays and self.operations > FEW
 
-    def _rehearsed(self) -> Rehearsed:
+    def _rehearsed(self, *, plays: bool) -> Rehearsed:
+        try:
+            return self._run_through(plays=plays)
+        except SecondDerivativeError:
+            self.plays = False
+            self._without_gradients()
+            return self._run_through(plays=False)
+
+    def _run_through(self, *, plays: bool) -> Rehearsed:
         self.structures.changed()
         meter = Meter(self.device, self.seconds_of)
         meter.where = self._where
         scene = self.scene = Scene(meter)
         repeated = abridged(lambda n: self.scene.meter.repeated(n))
-        with refusing_values(), forgetting(), self.mode, self._interposed(), repeated:
+        played = self._interposed() if plays else nullcontext()
+        with refusing_values(), forgetting(), self.mode, played, repeated:
             self._adopt(meter)
             with meter:
                 loss = self.step(self.model, self.batch)
@@ -144,7 +160,8 @@ class Rehearsal:
                 del loss
             peak = self._updated(meter)
         scene.grads.clear()
-        self.model.zero_grad()
+        self._without_gradients()
+        self.operations = meter.operations
         composition = meter.at_the_peak()
         meter.forget()
         at_peak = ("optimizer", "") if peak > meter.peak else meter.at_peak
@@ -156,6 +173,11 @@ class Rehearsal:
             meter.cost,
             composition,
         )
+
+    def _without_gradients(self) -> None:
+        self.model.zero_grad()
+        for x in tensors_in(self.batch):
+            x.grad = None
 
     def _updated(self, meter: Meter) -> int:
         """The peak of the optimizer's step, which is the same under every plan."""

@@ -19,7 +19,7 @@ from sci_memeff import Plan, Rule, apply, simulate
 from sci_memeff.checkpointing import Host, recomputed
 from sci_memeff.chunking import sliced
 from sci_memeff.errors import CannotSimulateError
-from sci_memeff.planning.rehearsal import Rehearsal
+from sci_memeff.planning.rehearsal import FEW, Rehearsal
 from sci_memeff.planning.units import units_of
 
 CPU = torch.device("cpu")
@@ -200,3 +200,134 @@ def test_attention_that_looks_into_its_mask_is_refused_with_a_mend() -> None:
     rehearsal = Rehearsal(model, step, torch.empty(20, 2, 32), seconds_of=nothing)
     with pytest.raises(CannotSimulateError, match=r"(?s)test_rehearsal.*is_causal="):
         rehearsal.under(Plan())
+
+
+class Up(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(16, 64), nn.Linear(64, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(torch.relu(self.up(x)).tanh())
+
+
+class Halves(Up):
+    """Returns a part of what it has made."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[..., :16]
+
+
+class Turned(Halves):
+    """What it returns fills its storage, in another order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).contiguous().transpose(0, 1)
+
+
+class Counted(Halves):
+    """Returns a number, too, as a tensor that it has just made."""
+
+    def forward(self, x: Tensor) -> Any:
+        found = super().forward(x).contiguous()
+        return found, found.norm(), found.sum().view(1)
+
+
+class Filling(Halves):
+    """Returns nothing, but changes what it is given."""
+
+    def forward(self, x: dict[str, Tensor]) -> None:
+        x["x"] = super().forward(x["x"])
+
+
+class Leaving(Halves):
+    """Leaves something for whoever asks later."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.found = [super().forward(x)]
+        return self.found[0] * 2
+
+
+def written(model: nn.Module, x: Tensor) -> Tensor:
+    for layer in model.children():
+        x = layer(x).mul_(2)
+    return x.square().mean()
+
+
+def turned_back(model: nn.Module, x: Tensor) -> Tensor:
+    for layer in model.children():
+        x = layer(x).relu_().transpose(0, 1)
+    return x.square().mean()
+
+
+def counted(model: nn.Module, x: Tensor) -> Tensor:
+    total = x.new_zeros(1)
+    for layer in model.children():
+        x, number, again = layer(x)
+        total = total + number * again
+    return total.sum()
+
+
+def filled(model: nn.Module, x: Tensor) -> Tensor:
+    state = {"x": x}
+    for layer in model.children():
+        layer(state)
+    return state["x"].square().mean()
+
+
+def left(model: nn.Module, x: Tensor) -> Tensor:
+    for layer in model.children():
+        x = layer(x)
+    return x.mean() + sum(layer.found[0].mean() for layer in model.children())  # type: ignore[index]
+
+
+def penalty(model: nn.Module, x: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    out = model(x)
+    (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    return gradient.square().mean()
+
+
+def in_turn(model: nn.Module, x: Tensor) -> Tensor:
+    return model(x).square().mean()
+
+
+HABITS: dict[str, tuple[Callable[[], nn.Module], Step]] = {
+    "its caller writes to a part": (Halves, written),
+    "its caller writes to what is turned": (Turned, turned_back),
+    "it returns numbers": (Counted, counted),
+    "it changes its arguments": (Filling, filled),
+    "it leaves tensors behind": (Leaving, left),
+    "its gradient is differentiated": (Halves, penalty),
+    "its batch requires a gradient": (Halves, in_turn),
+}
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_models_with_habits_are_rehearsed(name: str) -> None:
+    kind, step = HABITS[name]
+    batch = torch.empty(40, 50, 16, requires_grad=name == "its batch requires a gradient")
+    model = nn.Sequential(*(kind() for _ in range(6)))
+    rehearsal = Rehearsal(model, step, batch, seconds_of=nothing)
+    whole = simulate(model, step, batch)
+    first, second = rehearsal.under(Plan()).peak, rehearsal.under(Plan()).peak
+    assert first == second  # one leaves nothing to the next
+    output = 40 * 50 * 32 * 4
+    assert first == pytest.approx(whole.peak, abs=output)
+    assert whole.peak > 20 * output
+    given: Any = rehearsal.batch
+    assert given.grad is None
+    assert all(p.grad is None for p in rehearsal.model.parameters())
+
+
+def test_short_steps_are_run_and_long_ones_played() -> None:
+    def operations(blocks: int) -> tuple[bool, int]:
+        rehearsal = Rehearsal(
+            lambda: Encoder(blocks), in_turn, torch.empty(2, 40, 12), seconds_of=nothing
+        )
+        rehearsal.under_watch(lambda _: None)
+        return rehearsal.plays, rehearsal.operations
+
+    (plays_few, few), (plays_many, many) = operations(2), operations(60)
+    assert few < FEW < many
+    assert (plays_few, plays_many) == (False, True)
