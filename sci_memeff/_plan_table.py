@@ -28,7 +28,9 @@ def in_words(use: Any) -> str:
         operands = ", operands walked again" if use.recompute_shared else ""
         return f"walked {use.size} rows at a time{operands}"
     if isinstance(use, (Sliced, Summed)):
-        names = ", ".join(str(key) for key, _ in use.in_dims)
+        names = ", ".join(
+            key if isinstance(key, str) else f"argument {key}" for key, _ in use.in_dims
+        )
         rows = f"{use.size} rows of {names} at a time"
         is_sum = isinstance(use, Summed)
         return f"added up {rows}, each {in_words(use.each)}" if is_sum else f"walked {rows}"

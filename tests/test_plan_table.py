@@ -34,7 +34,7 @@ def mine(forward, args, kwargs):
         (plainly, "plain"),
         (in_slices(32), "walked 32 rows at a time"),
         (in_slices(8, recompute_shared=True), "walked 8 rows at a time, operands walked again"),
-        (sliced(8, {"x": -2, 1: -2}), "walked 8 rows of x, 1 at a time"),
+        (sliced(8, {"x": -2, 1: -2}), "walked 8 rows of x, argument 1 at a time"),
         (
             summed(8, {"x": -2}, each=recomputed()),
             "added up 8 rows of x at a time, each recomputed",
