@@ -21,6 +21,7 @@ from sci_memeff.planning.targets import Target
 
 __all__ = ["Found", "Progress", "Search"]
 
+FILLS = 8  # times that what does not fit is passed by
 SLACK = 0.003  # of a peak: rehearsals of large steps have been seen to be off by a third of that
 
 Progress = Callable[[str, int, int], None]
@@ -139,18 +140,43 @@ class Search:
             return None
         if place == 0:
             return front[0]
-        way = list(self.way(front[place].state, front[place - 1].state))
-        low, high = 0, len(way) - 1  # the first fits, and the last does not
-        steps = max(high - low, 1).bit_length()
+        return self._filled(front[place].state, front[place - 1].state, budget)
+
+    def _filled(self, state: State, fast: State, budget: int) -> Found:
+        """As far on the way to the faster one as it fits, then past what does not fit.
+
+        What comes after that must not win more time than it would have: a budget in which it fits
+        is to give a plan that is no slower.
+        """
+        least = self.look(fast).seconds
+        stuck: frozenset[int] = frozenset()
+        for turn in range(FILLS):
+            self.progress("filling the budget", turn, FILLS)
+            way = list(self.way(state, fast, stuck))
+            place = self._farthest(way, budget, least)
+            state = way[place]
+            if place == len(way) - 1:
+                break
+            beyond = way[place + 1]
+            least = max(least, self.look(beyond).seconds)
+            stuck |= {
+                i for i, pair in enumerate(zip(state, beyond, strict=True)) if len({*pair}) > 1
+            }
+        self.progress("filling the budget", FILLS, FILLS)
+        return self.look(state)
+
+    def _farthest(self, way: list[State], budget: int, least: float) -> int:
+        """Of a way whose first state fits, one that fits before one that does not, or the last."""
+
+        def is_good(i: int) -> bool:
+            return self.fits(way[i], budget) and self.look(way[i]).seconds >= least
+
+        low, high = 0, len(way)
+        middle = min(1, high - 1)  # often nothing at all fits
         while high - low > 1:
-            self.progress("filling the budget", steps - (high - low).bit_length(), steps)
+            low, high = (middle, high) if is_good(middle) else (low, middle)
             middle = (low + high) // 2
-            if self.fits(way[middle], budget):
-                low = middle
-            else:
-                high = middle
-        self.progress("filling the budget", steps, steps)
-        return self.look(way[low])
+        return low
 
     def dense_front(self, between: int = 3) -> list[Found]:
         """The front, with some states on the way between each two neighbours."""
@@ -164,17 +190,21 @@ class Search:
         self.progress("filling the front", len(front) - 1, len(front) - 1)
         return pareto(found)
 
-    def way(self, lean: State, fast: State) -> Iterator[State]:
-        """From one state to a faster one, what wins most time for its bytes first."""
+    def way(self, lean: State, fast: State, stuck: frozenset[int] = frozenset()) -> Iterator[State]:
+        """From one state to a faster one, what wins most time for its bytes first.
+
+        The groups that are stuck stay as they are.
+        """
         yield lean
         state = lean
         groups = self.space.groups
-        differing = [i for i in range(len(groups)) if _is_undone(lean[i], fast[i])]
+        free = [i for i in range(len(groups)) if i not in stuck]
+        differing = [i for i in free if _is_undone(lean[i], fast[i])]
         for i in sorted(differing, key=lambda i: -self._worth(i, lean)):
             for choice in groups[i].between(lean[i], fast[i]):
                 state = (*state[:i], choice, *state[i + 1 :])
                 yield state
-        if state != fast:  # which does other things instead
+        if state != fast and not stuck:  # which does other things instead
             yield fast
 
     def _worth(self, i: int, state: State) -> float:
