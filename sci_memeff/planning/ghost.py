@@ -17,10 +17,10 @@ from torch import Tensor
 from sci_memeff.planning.meter import Cost
 from sci_memeff.planning.profile import Backward, Layout, Profile
 
-__all__ = ["SecondDerivativeError", "Stage", "play"]
+__all__ = ["EMITTED", "SecondDerivativeError", "Stage", "play"]
 
 
-class SecondDerivativeError(Exception):
+class SecondDerivativeError(RuntimeError):
     """The backward pass is to be differentiated itself: what is played has no graph of that."""
 
 
@@ -214,3 +214,6 @@ class _Emit(torch.autograd.Function):
         handed = {x for x in played.backward.gradients if isinstance(x, int)}
         played.handed = {i: present[i] for i in handed}
         return None, torch.empty(0)
+
+
+EMITTED = f"of {_Emit.__name__} is a view"  # as torch begins to say that it may not be written to

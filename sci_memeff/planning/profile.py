@@ -44,34 +44,37 @@ class Layout:
     requires_grad: bool
     storage: int  # tensors of one call with the same number share it
     nbytes: int  # of the storage
+    is_view: bool = False
     twin: int | None = None  # the place of the same tensor among the leaves before
 
     @property
     def is_whole(self) -> bool:
-        """Whether it reaches from the first to the last byte of its storage."""
-        last = sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
-        size = 0 if 0 in self.shape else last + 1
-        return not self.offset and size * self.dtype.itemsize == self.nbytes
+        """Whether it may have been made as it is: in order, or as no view, and all of its bytes."""
+        size, stride = 1, []
+        for length in reversed(self.shape):
+            stride.append(size)
+            size *= length
+        if tuple(reversed(stride)) != self.stride:
+            if self.is_view or 0 in self.shape:
+                return False
+            size = 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        return size * self.dtype.itemsize == self.nbytes and not self.offset
 
     def made(self, storages: dict[int, Tensor]) -> Tensor:
-        """A tensor like that, in its storage; a view of another one only where there is one.
-
-        Torch lets nobody write to views that a node returns.
-        """
+        """A tensor like that, in its storage."""
         dtype, device = self.dtype, self.device
-        there = storages.get(self.storage)
-        if there is None and self.is_whole:
+        if self.storage not in storages and self.is_whole:
             found = torch.empty_strided(self.shape, self.stride, dtype=dtype, device=device)
             storages[self.storage] = found
             return found
-        if there is not None and there.dtype == dtype:
-            return there.as_strided(self.shape, self.stride, self.offset)
-        if there is None:
-            there = torch.empty(self.nbytes, dtype=torch.uint8, device=device)
-            storages[self.storage] = there
-        return torch.empty(0, dtype=dtype, device=device).set_(
-            there.untyped_storage(), self.offset, self.shape, self.stride
-        )
+        if self.storage not in storages:
+            storages[self.storage] = torch.empty(self.nbytes, dtype=torch.uint8, device=device)
+        there = storages[self.storage]
+        if there.dtype != dtype:
+            flat = there.as_strided((self.nbytes // there.dtype.itemsize,), (1,), 0)
+            there = flat.view(torch.uint8)[: self.nbytes // dtype.itemsize * dtype.itemsize]
+            there = there.view(dtype)
+        return there.as_strided(self.shape, self.stride, self.offset)
 
 
 @dataclass(frozen=True)
@@ -163,4 +166,5 @@ def layout_of(tensor: Tensor, storage: int) -> Layout:
         tensor.requires_grad,
         storage,
         int(tensor.untyped_storage().nbytes()),
+        tensor._is_view(),
     )

@@ -25,7 +25,7 @@ from sci_memeff._plan import Plan
 from sci_memeff.chunking.slices import abridged
 from sci_memeff.measure.caches import forgetting
 from sci_memeff.measure.simulate import built_on_meta, fake_copies, meta_copy, refusing_values
-from sci_memeff.planning.ghost import SecondDerivativeError, play
+from sci_memeff.planning.ghost import EMITTED, SecondDerivativeError, play
 from sci_memeff.planning.meter import Cost, CostOf, Made, Meter, device_of, tensors_in
 from sci_memeff.planning.profile import Backward, Call, NoProfileError, Profile, layouts_of
 from sci_memeff.planning.recording import Recording, record
@@ -139,7 +139,10 @@ class Rehearsal:
     def _rehearsed(self, *, plays: bool) -> Rehearsed:
         try:
             return self._run_through(plays=plays)
-        except SecondDerivativeError:
+        except RuntimeError as error:
+            # nobody may write to a view that a node of Python returns, as one may to a module's
+            if not plays or not (isinstance(error, SecondDerivativeError) or EMITTED in str(error)):
+                raise
             self.plays = False
             self._without_gradients()
             return self._run_through(plays=False)
