@@ -9,13 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from sci_memeff._forward import clear_forward, has_forward, held_forward, put_forward
+from sci_memeff._forward import has_forward, held_forward, put_forward
 from sci_memeff._plan import DEFAULTS, Plan, Rule, Seam
 from sci_memeff.errors import BadPlanError
 
 __all__ = ["apply", "describe", "restore"]
 
 M = TypeVar("M", bound=nn.Module)
+
+_OF_FORWARD: tuple[Seam, ...] = ("forward", "precision")  # no attributes of their own
 
 
 def apply(model: M, plan: Plan) -> M:
@@ -35,11 +37,11 @@ def apply(model: M, plan: Plan) -> M:
         matched = [place for place in by_seam.get(rule.seam, []) if place.is_meant_by(rule)]
         if not matched:
             raise _misfit(rule, model, places)
-        if rule.seam == "forward":
+        if rule.seam in _OF_FORWARD:
             _refuse_scripts(rule, matched)
         held.update(dict.fromkeys(matched, rule.use))
     for place in places:
-        _put(place, held.get(place, DEFAULTS[place.seam]))
+        _put(place, held)
     return model
 
 
@@ -76,23 +78,27 @@ def _places(model: nn.Module) -> Iterator[_Place]:
         names.setdefault(module, []).append(name)
     for module, its_names in names.items():
         for seam in DEFAULTS:
-            if has_forward(module) if seam == "forward" else seam in vars(module):
+            if has_forward(module) if seam in _OF_FORWARD else seam in vars(module):
                 yield _Place(tuple(its_names), module, seam)
 
 
 def _held(place: _Place) -> Any:
-    if place.seam == "forward":
-        return held_forward(place.module) or DEFAULTS["forward"]
-    return getattr(place.module, place.seam)
+    if place.seam not in _OF_FORWARD:
+        return getattr(place.module, place.seam)
+    put = held_forward(place.module)
+    if put is None:
+        return DEFAULTS[place.seam]
+    return put.use if place.seam == "forward" else put.precision
 
 
-def _put(place: _Place, use: Any) -> None:
-    if place.seam != "forward":
+def _put(place: _Place, held: dict[_Place, Any]) -> None:
+    use = held.get(place, DEFAULTS[place.seam])
+    if place.seam == "forward":  # what is in the seam "precision" goes with it
+        beside = place._replace(seam="precision")
+        precision = held.get(beside, DEFAULTS["precision"])
+        put_forward(place.module, use, precision, place.names[0])
+    elif place.seam not in _OF_FORWARD:
         setattr(place.module, place.seam, use)
-    elif use is DEFAULTS["forward"]:
-        clear_forward(place.module)
-    else:
-        put_forward(place.module, use)
 
 
 def _refuse_scripts(rule: Rule, places: list[_Place]) -> None:

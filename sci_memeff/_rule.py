@@ -8,19 +8,21 @@ from typing import Literal
 from sci_memeff._pattern import compiled
 from sci_memeff._types import Attend, Forward, Iterate, Walk, in_turn, plainly, whole
 from sci_memeff.checkpointing import InSegments, Recomputed
-from sci_memeff.chunking import InSlices, Sliced
+from sci_memeff.chunking import InSlices, Sliced, Summed
 from sci_memeff.errors import BadPlanError
 from sci_memeff.kernels import attention
+from sci_memeff.precision import Computed
 
 __all__ = ["DEFAULTS", "Rule", "Seam", "Use"]
 
-Seam = Literal["walk", "iterate", "attend", "forward"]
+Seam = Literal["walk", "iterate", "attend", "forward", "precision"]
 Use = Walk | Iterate | Attend | Forward
 DEFAULTS: dict[Seam, Use] = {
     "walk": whole,
     "iterate": in_turn,
     "attend": attention,
     "forward": plainly,
+    "precision": plainly,
 }
 
 
@@ -33,7 +35,8 @@ class Rule:
     "*" is every module, the model itself too; `<3-11>` stands for any whole number from 3 to 11.
 
     Modules of this package have the seams that they call. Every module there is, of anybody's,
-    has the seam "forward".
+    has the seams "forward" and "precision", whose uses are both a `Forward`; the second acts inside
+    of the first.
     """
 
     where: str
@@ -42,11 +45,11 @@ class Rule:
 
     def __post_init__(self) -> None:
         compiled(self.where)
-        seam = _seam_of(self.use)
-        if seam is not None and seam != self.seam:
+        seams = _seams_of(self.use)
+        if seams and self.seam not in seams:
             raise BadPlanError(
                 f"the rule for {self.where!r} puts {self.use} on the seam {self.seam!r}",
-                mend=f"put it on the seam {seam!r}",
+                mend=f"put it on the seam {' or '.join(map(repr, seams))}",
             )
 
     def matches(self, name: str, seam: Seam) -> bool:
@@ -59,10 +62,13 @@ _SEAMS: dict[type, Seam] = {
     InSegments: "iterate",
     Recomputed: "forward",
     Sliced: "forward",
+    Summed: "forward",
+    Computed: "precision",
 }
 
 
-def _seam_of(use: Use) -> Seam | None:
-    """The one that `use` is for; None for what others made."""
+def _seams_of(use: Use) -> list[Seam]:
+    """Those that `use` is for; none for what others made."""
     plain: list[Seam] = [seam for seam, default in DEFAULTS.items() if use is default]
-    return plain[0] if plain else _SEAMS.get(type(use))
+    own = _SEAMS.get(type(use))
+    return plain or ([] if own is None else [own])

@@ -16,6 +16,7 @@ __all__ = [
     "KeptTensorError",
     "MissingPackageError",
     "NoLeanerPlanError",
+    "PrecisionError",
     "SciMemeffError",
     "SecondDerivativeError",
     "VerificationError",
@@ -106,6 +107,10 @@ class BadWalkError(SciMemeffError, ValueError):
 
 class CannotAttendError(SciMemeffError, ValueError):
     """Queries, keys, values or biases that a form of attention cannot take."""
+
+
+class PrecisionError(SciMemeffError, TypeError):
+    """A module that does not compute in the precision that its recipe says; names the module."""
 
 
 class KeptTensorError(SciMemeffError, RuntimeError):

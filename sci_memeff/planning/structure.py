@@ -57,6 +57,7 @@ class Structures:
         return (
             type(module),
             _frozen(getattr(forward, "use", forward)),
+            _frozen(getattr(forward, "precision", None)),
             tuple((name, _frozen(value)) for name, value in sorted(own.items())),
             tuple((name, _meta(x)) for name, x in module._parameters.items()),
             tuple((name, _meta(x)) for name, x in module._buffers.items()),
