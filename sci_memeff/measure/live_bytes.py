@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sci_memeff.measure.flops import formula
 from sci_memeff.measure.log import Kind, Log, Origin
 from sci_memeff.measure.place import Place
+from sci_memeff.measure.reduced import keep_terms
 from sci_memeff.measure.storages import Storages, parts
 
 __all__ = ["Recorder"]
@@ -146,6 +147,7 @@ class _Following(TorchDispatchMode):
             with self:
                 return func.decompose(*args, **kwargs)
         out = func(*args, **kwargs)
+        keep_terms(func, args, out)
         self._recorder.record(known, args, kwargs, out)
         return out
 

@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sci_memeff.measure.flops import formula
+from sci_memeff.measure.reduced import keep_terms
 from sci_memeff.measure.storages import parts
 
 __all__ = ["Cost", "CostOf", "Made", "Meter", "device_of", "storage_of", "tensors_in"]
@@ -120,6 +121,7 @@ class Meter(TorchDispatchMode):
             return NotImplemented  # a subclass takes it apart; its parts come back here
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        keep_terms(func, args, out)
         known = self._known.get(func)
         if known is None:
             known = self._known[func] = _know(func)
