@@ -32,7 +32,7 @@ def test_losses_take_what_real_ones_take(name):
 
     def step(model, batch):
         loss = LOSSES[name](model(batch[0]).sigmoid(), batch[1])
-        return loss.sum() * 2
+        return loss.sum() if loss.dim() else loss
 
     model = nn.Linear(40, 40)
     simulated = simulate(model, step, (x, y))
