@@ -21,7 +21,6 @@ from sci_memeff.planning.targets import Target
 
 __all__ = ["Found", "Progress", "Search"]
 
-FILLS = 8  # times that what does not fit is passed by
 SLACK = 0.003  # of a peak: rehearsals of large steps have been seen to be off by a third of that
 
 Progress = Callable[[str, int, int], None]
@@ -143,15 +142,18 @@ class Search:
         return self._filled(front[place].state, front[place - 1].state, budget)
 
     def _filled(self, state: State, fast: State, budget: int) -> Found:
-        """As far on the way to the faster one as it fits, then past what does not fit.
+        """As far on the way to the faster one as it fits; then the stacks, past what does not.
 
-        What comes after that must not win more time than it would have: a budget in which it fits
-        is to give a plan that is no slower.
+        What comes after that which does not fit must not win more time than it would have: a budget
+        in which it fits is to give a plan that is no slower.
         """
         least = self.look(fast).seconds
+        groups = self.space.groups
+        slices = frozenset(i for i, g in enumerate(groups) if not isinstance(g, StackGroup))
         stuck: frozenset[int] = frozenset()
-        for turn in range(FILLS):
-            self.progress("filling the budget", turn, FILLS)
+        turns = len(groups) - len(slices) + 1
+        for turn in range(turns):
+            self.progress("filling the budget", turn, turns)
             way = list(self.way(state, fast, stuck))
             place = self._farthest(way, budget, least)
             state = way[place]
@@ -159,10 +161,9 @@ class Search:
                 break
             beyond = way[place + 1]
             least = max(least, self.look(beyond).seconds)
-            stuck |= {
-                i for i, pair in enumerate(zip(state, beyond, strict=True)) if len({*pair}) > 1
-            }
-        self.progress("filling the budget", FILLS, FILLS)
+            pairs = enumerate(zip(state, beyond, strict=True))
+            stuck |= slices | {i for i, (one, other) in pairs if one != other}
+        self.progress("filling the budget", turns, turns)
         return self.look(state)
 
     def _farthest(self, way: list[State], budget: int, least: float) -> int:
