@@ -18,9 +18,11 @@ from sci_memeff.measure import Measured, measure, simulate
 from sci_memeff.planning import max_crop, plan
 from sci_memeff.planning.verified import Verified
 from sci_memeff.planning.verify import verify
+from sci_memeff.precision import RECIPES, Recipe
 from sci_memeff.training import Preset, fit, preset, train_alphafold
 
 __all__ = [
+    "RECIPES",
     "Action",
     "AlphaFold",
     "AlphaFoldLoss",
@@ -32,6 +34,7 @@ __all__ = [
     "Plan",
     "Prediction",
     "Preset",
+    "Recipe",
     "Rule",
     "TrainingData",
     "Verified",

@@ -12,6 +12,7 @@ from torch import nn
 from sci_memeff._forward import has_forward, held_forward, put_forward
 from sci_memeff._plan import DEFAULTS, Plan, Rule, Seam
 from sci_memeff.errors import BadPlanError
+from sci_memeff.precision import recipe_of
 
 __all__ = ["apply", "describe", "restore"]
 
@@ -26,13 +27,13 @@ def apply(model: M, plan: Plan) -> M:
     In place. Names and values of parameters, and the answer, stay as they are; a `forward` that
     somebody had put on a module is what is run in the end, and stays when the plan goes.
     BadPlanError, before anything is changed, where a rule matches no seam of this model, or the
-    forward of a module of TorchScript, which has none.
+    forward of a module of TorchScript, which has none; and for a recipe that does not fit it.
     """
     places = list(_places(model))
     by_seam: dict[Seam, list[_Place]] = {}
     for place in places:
         by_seam.setdefault(place.seam, []).append(place)
-    held: dict[_Place, Any] = {}
+    held = _of_recipe(plan, places)
     for rule in plan.rules:
         matched = [place for place in by_seam.get(rule.seam, []) if place.is_meant_by(rule)]
         if not matched:
@@ -80,6 +81,15 @@ def _places(model: nn.Module) -> Iterator[_Place]:
         for seam in DEFAULTS:
             if has_forward(module) if seam in _OF_FORWARD else seam in vars(module):
                 yield _Place(tuple(its_names), module, seam)
+
+
+def _of_recipe(plan: Plan, places: list[_Place]) -> dict[_Place, Any]:
+    """What a plan's recipe has the modules' seams hold."""
+    if plan.recipe is None:
+        return {}
+    modules = {place.module: place for place in places if place.seam == "precision"}
+    uses = recipe_of(plan.recipe).uses({m: place.names for m, place in modules.items()})
+    return {modules[module]: use for module, use in uses.items()}
 
 
 def _held(place: _Place) -> Any:

@@ -12,6 +12,7 @@ from sci_memeff._prediction import Prediction
 from sci_memeff._rule import DEFAULTS, Rule, Seam, Use
 from sci_memeff.data.files import read_text, write_atomically
 from sci_memeff.errors import BadPlanError
+from sci_memeff.precision import Recipe, recipe_of
 
 __all__ = ["DEFAULTS", "Origin", "Plan", "Rule", "Seam", "Use"]
 
@@ -29,16 +30,29 @@ class Origin(Protocol):
 class Plan:
     """What every seam of a model holds; of several rules that match one, the last holds.
 
-    `Plan()` changes nothing. Two plans are equal if their rules are. `prediction` is what
-    `sci_memeff.plan` expects of it, None for a plan made by hand. `print` shows both as a table.
+    `recipe` says what every module computes in, and rules may say otherwise of some; it is given as
+    a `Recipe`, or by its name in `RECIPES`, and is a `Recipe` then, or None.
+
+    `Plan()` changes nothing. Two plans are equal if their rules and their recipes are. `prediction`
+    is what `sci_memeff.plan` expects of it, None for a plan made by hand. `print` shows all as a
+    table. BadPlanError for a recipe of no known name.
     """
 
     rules: tuple[Rule, ...] = ()
+    recipe: Recipe | str | None = None
     prediction: Prediction | None = field(default=None, compare=False)
     _origin: Origin | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.recipe is not None:
+            object.__setattr__(self, "recipe", recipe_of(self.recipe))
+
     def __str__(self) -> str:
-        return table(self.rules, self.prediction)
+        return table(self.rules, self._recipe, self.prediction)
+
+    @property
+    def _recipe(self) -> Recipe | None:
+        return None if self.recipe is None else recipe_of(self.recipe)
 
     def to_json(self) -> str:
         """As text, with the version of its schema.
@@ -46,7 +60,7 @@ class Plan:
         BadPlanError for a rule whose callable is not one of this package's, which nobody else
         could find by a name.
         """
-        return to_text(self.rules, self.prediction)
+        return to_text(self.rules, self._recipe, self.prediction)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -56,8 +70,8 @@ class Plan:
         place where it stands; MissingPackageError for a form of attention whose package is not
         installed.
         """
-        rules, prediction = from_text(text)
-        return cls(rules=rules, prediction=prediction)
+        rules, recipe, prediction = from_text(text)
+        return cls(rules=rules, recipe=recipe, prediction=prediction)
 
     def save(self, path: str | Path) -> Path:
         """Write `to_json` there, the whole file or nothing; BadDataError where that fails."""

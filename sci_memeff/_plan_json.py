@@ -30,16 +30,21 @@ from sci_memeff.chunking import InSlices, Sliced, Summed
 from sci_memeff.errors import BadPlanError
 from sci_memeff.kernels import Form, attend
 from sci_memeff.kernels.forms import form_of
+from sci_memeff.precision import Computed, Recipe
+from sci_memeff.precision.casts import Dtype
+from sci_memeff.precision.float8 import Float8, Scaling
 
 __all__ = ["SCHEMA", "from_text", "to_text"]
 
-SCHEMA = 1
+SCHEMA = 2
+READS = (1, SCHEMA)  # the first one had no recipes
 
 
-def to_text(rules: Sequence[Rule], prediction: Prediction | None) -> str:
+def to_text(rules: Sequence[Rule], recipe: Recipe | None, prediction: Prediction | None) -> str:
     """As `Plan.to_json` has it."""
     data = {
         "schema": SCHEMA,
+        "recipe": _RECIPE.write(recipe),
         "rules": [_written(rule) for rule in rules],
         "prediction": _PREDICTION.write(prediction),
     }
@@ -53,7 +58,7 @@ def _written(rule: Rule) -> dict[str, Any]:
         raise BadPlanError(f"the rule for {rule.where!r}: {error.wrong}", mend=error.mend) from None
 
 
-def from_text(text: str) -> tuple[tuple[Rule, ...], Prediction | None]:
+def from_text(text: str) -> tuple[tuple[Rule, ...], Recipe | None, Prediction | None]:
     """As `Plan.from_json` has it."""
     try:
         data = json.loads(text)
@@ -61,14 +66,16 @@ def from_text(text: str) -> tuple[tuple[Rule, ...], Prediction | None]:
         raise BadPlanError(f"this is no JSON: {error}", mend=MEND) from None
     if not isinstance(data, dict) or "schema" not in data:
         raise BadPlanError("this is no plan: it has no schema", mend=MEND)
-    if data["schema"] != SCHEMA:
+    if data["schema"] not in READS:
         raise BadPlanError(
-            f"this plan is in schema {data['schema']!r}, and this version reads schema {SCHEMA}",
+            f"this plan is in schema {data['schema']!r}, and this version reads schema "
+            f"{' and '.join(map(str, READS))}",
             mend="update sci_memeff, or make the plan again",
         )
-    read_object(data, "the plan", ("schema", "rules", "prediction"))
+    read_object(data, "the plan", ("schema", "recipe", "rules", "prediction"))
     rules = several(_RULE).read(data.get("rules"), "rules")
-    return rules, _PREDICTION.read(data.get("prediction"), "prediction")
+    recipe = _RECIPE.read(data.get("recipe"), "recipe")
+    return rules, recipe, _PREDICTION.read(data.get("prediction"), "prediction")
 
 
 class _Attention:
@@ -130,6 +137,26 @@ _SUMMED = {
     "each": _INNER,
     "sums": several(INT),
 }
+_DTYPE = optional(choice(get_args(Dtype)))
+_COMPUTED = {
+    "inputs": _DTYPE,
+    "parameters": optional(choice((*get_args(Dtype), "inputs"))),
+    "gives": _DTYPE,
+    "outputs": _DTYPE,
+}
+_FLOAT8 = Record(Float8, {"scaling": choice(get_args(Scaling)), "emulate": optional(FLAG)})
+_RECIPE = optional(
+    Record(
+        Recipe,
+        {
+            "name": TEXT,
+            "products": _DTYPE,
+            "streams": _DTYPE,
+            "islands": several(TEXT),
+            "linears": optional(_FLOAT8),
+        },
+    )
+)
 _USE = named(
     {
         "whole": Constant(whole),
@@ -141,8 +168,11 @@ _USE = named(
         "sliced": Record(Sliced, _SLICED),
         "summed": Record(Summed, _SUMMED),
         "attend": _Attention(),
+        "computed": Record(Computed, _COMPUTED),
+        "float8": _FLOAT8,
     },
-    mend="save plans of what in_slices, in_segments, recomputed, sliced, summed and attend give",
+    mend="save plans of what in_slices, in_segments, recomputed, sliced, summed, attend, Computed "
+    "and float8 give",
 )
 _RULE = Record(Rule, {"where": TEXT, "seam": choice(get_args(Seam)), "use": _USE})
 _ACTION = {

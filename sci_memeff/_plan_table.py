@@ -11,15 +11,18 @@ from sci_memeff.checkpointing import Device, Disk, Host, InSegments, Recomputed
 from sci_memeff.chunking import InSlices, Sliced, Summed
 from sci_memeff.kernels.forms import form_of
 from sci_memeff.measure.table import human_bytes, human_flops, in_columns
+from sci_memeff.precision import Computed, Recipe
+from sci_memeff.precision.float8 import Float8
 
 __all__ = ["in_words", "table"]
 
 
-def table(rules: Sequence[Rule], prediction: Prediction | None) -> str:
-    """What is predicted, where there is a prediction, and a line for each action or rule."""
+def table(rules: Sequence[Rule], recipe: Recipe | None, prediction: Prediction | None) -> str:
+    """The recipe and what is predicted, where there are any, and a line for each action or rule."""
+    head = [] if recipe is None else [_of_recipe(recipe)]
     if prediction is None:
-        return _of_rules(rules)
-    return f"{_head(prediction)}\n\n{_of_actions(prediction) or _of_rules(rules)}"
+        return "\n".join([*head, _of_rules(rules)] if rules or not head else head)
+    return "\n".join([*head, _head(prediction), "", _of_actions(prediction) or _of_rules(rules)])
 
 
 def in_words(use: Any) -> str:
@@ -38,10 +41,37 @@ def in_words(use: Any) -> str:
         return f"recomputed{_elsewhere(use.keep)}{_spared(use.spare)}"
     if isinstance(use, InSegments):
         return _segments(use)
+    if isinstance(use, Computed):
+        return _computed(use)
+    if isinstance(use, Float8):
+        return str(use)
     form = form_of(use)
     if form is not None:
         return f"attention: {form}"
     return "plain" if use in DEFAULTS.values() else repr(use)
+
+
+def _computed(use: Computed) -> str:
+    words = [] if use.inputs is None else [f"in {use.inputs}"]
+    if use.parameters not in (None, use.inputs):
+        own = "the dtype of its input" if use.parameters == "inputs" else use.parameters
+        words.append(f"parameters in {own}")
+    if use.outputs is not None:
+        words.append(f"result in {use.outputs}")
+    return ", ".join(words) or "as it is"
+
+
+def _of_recipe(recipe: Recipe) -> str:
+    if recipe.products is None:
+        return f"recipe {recipe.name}: everything as it is"
+    words = [f"recipe {recipe.name}: products in {recipe.products}"]
+    if recipe.linears is not None:
+        words.append(f"wide linear layers in {recipe.linears}")
+    if recipe.streams is not None:
+        words.append(f"streams in {recipe.streams}")
+    if recipe.islands:
+        words.append(f"in float32 {', '.join(recipe.islands)}")
+    return "; ".join(words)
 
 
 def _segments(use: InSegments) -> str:

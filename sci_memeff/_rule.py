@@ -12,6 +12,7 @@ from sci_memeff.chunking import InSlices, Sliced, Summed
 from sci_memeff.errors import BadPlanError
 from sci_memeff.kernels import attention
 from sci_memeff.precision import Computed
+from sci_memeff.precision.float8 import Float8
 
 __all__ = ["DEFAULTS", "Rule", "Seam", "Use"]
 
@@ -64,6 +65,7 @@ _SEAMS: dict[type, Seam] = {
     Sliced: "forward",
     Summed: "forward",
     Computed: "precision",
+    Float8: "precision",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from sci_memeff import Plan, Rule
+from sci_memeff import RECIPES, Plan, Recipe, Rule
 from sci_memeff._plan_json import SCHEMA
 from sci_memeff._prediction import Prediction
 from sci_memeff._types import in_turn, plainly
@@ -17,6 +17,8 @@ from sci_memeff.chunking import in_slices, sliced, summed, whole
 from sci_memeff.errors import BadConfigError, BadDataError, BadPlanError
 from sci_memeff.kernels import Form, attend
 from sci_memeff.kernels.forms import form_of
+from sci_memeff.precision import Computed
+from sci_memeff.precision.float8 import Float8
 
 from .test_plan import PREDICTION
 
@@ -39,8 +41,20 @@ USES = {
         sliced(4, {"x": -2}, [-2, -1]),
         summed(4, {"x": -2, 1: -1}, each=recomputed(Host()), sums=(0, 2)),
     ],
+    "precision": [
+        Computed(inputs="bfloat16", parameters="bfloat16", gives="bfloat16", outputs="float32"),
+        Computed(parameters="inputs"),
+        Float8("tensorwise"),
+    ],
 }
+MINE = Recipe(
+    name="mine",
+    products="bfloat16",
+    islands=("*head", "blocks.<0-2>"),
+    linears=Float8("rowwise", emulate=True),
+)
 PLAN = Plan(
+    recipe=MINE,
     rules=tuple(
         Rule(where=f"blocks.<0-{i}>.*", seam=seam, use=use)
         for seam, uses in USES.items()
@@ -67,12 +81,30 @@ def test_every_figure_of_a_prediction_is_written():
 
 def test_the_text_is_portable():
     data = json.loads(PLAN.to_json())
-    assert data["schema"] == SCHEMA == 1
+    assert data["schema"] == SCHEMA == 2
+    assert data["recipe"] == {
+        "name": "mine",
+        "products": "bfloat16",
+        "streams": None,
+        "islands": ["*head", "blocks.<0-2>"],
+        "linears": {"scaling": "rowwise", "emulate": True},
+    }
     assert data["rules"][1] == {
         "where": "blocks.<0-1>.*",
         "seam": "walk",
         "use": {"name": "in_slices", "size": 3, "recompute_shared": False},
     }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_come_back(name):
+    assert Plan.from_json(Plan(recipe=name).to_json()) == Plan(recipe=name) != Plan()
+
+
+def test_plans_of_the_first_schema_have_no_recipe():
+    data = json.loads(Plan(rules=PLAN.rules).to_json())
+    del data["recipe"]
+    assert Plan.from_json(json.dumps({**data, "schema": 1})) == Plan(rules=PLAN.rules)
 
 
 def test_what_has_a_default_may_be_left_out():
@@ -129,7 +161,7 @@ def altered(path: list[Any], value: Any) -> str:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["schema"], 2, "schema 2, and this version reads schema 1(.|\n)*mend: update sci_memeff"),
+        (["schema"], 3, "schema 3, and this version reads schema 1 and 2(.|\n)*mend: update sci_"),
         (["schema"], None, "no plan: it has no schema(.|\n)*mend: write it as Plan.to_json"),
         (["rule"], [], "the plan has 'rule'(.|\n)*mend: give one of 'rules', or update"),
         (["rules"], {}, "rules is {}, and should be a list"),
@@ -159,7 +191,12 @@ def altered(path: list[Any], value: Any) -> str:
             "blockd",
             "form is 'blockd'(.|\n)*mend: give one of 'blocked'",
         ),
-        (["rules", -2, "use", "in_dims"], [1], r"in_dims is \[1\], and should be an object"),
+        (["rules", -5, "use", "in_dims"], [1], r"in_dims is \[1\], and should be an object"),
+        (["recipe"], "bf16", "recipe is 'bf16', and should be an object"),
+        (["recipe", "name"], None, "recipe has no 'name'"),
+        (["recipe", "products"], "bf16", "products is 'bf16'(.|\n)*mend: give one of 'bfloat16'"),
+        (["recipe", "islands", 0], 3, r"recipe\.islands\[0\] is 3, and should be text"),
+        (["recipe", "linears", "scaling"], "rows", "is 'rows'(.|\n)*mend: give one of 'rowwise'"),
         (["prediction", "flops"], 1.5, "prediction.flops is 1.5, and should be a whole number"),
         (["prediction", "flops"], None, "prediction has no 'flops'"),
         (["prediction", "margin"], "a", "prediction.margin is 'a', and should be a number"),

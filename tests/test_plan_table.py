@@ -13,6 +13,8 @@ from sci_memeff._types import in_turn, plainly
 from sci_memeff.checkpointing import Disk, Host, in_segments, recomputed
 from sci_memeff.chunking import in_slices, sliced, summed, whole
 from sci_memeff.kernels import attend
+from sci_memeff.precision import Computed
+from sci_memeff.precision.float8 import Float8
 
 from .test_plan import PREDICTION
 
@@ -49,11 +51,33 @@ def mine(forward, args, kwargs):
         (recomputed(), "recomputed"),
         (recomputed(Host(), "matmul"), "recomputed, kept on the host, but not matmul"),
         (attend("streaming"), "attention: streaming"),
+        (
+            Computed(inputs="bfloat16", parameters="bfloat16", outputs="float32"),
+            "in bfloat16, result in float32",
+        ),
+        (Computed(inputs="float32", parameters="bfloat16"), "in float32, parameters in bfloat16"),
+        (
+            Computed(parameters="inputs", outputs="bfloat16"),
+            "parameters in the dtype of its input, result in bfloat16",
+        ),
+        (Computed(), "as it is"),
+        (Float8("rowwise", emulate=True), "FP8 rowwise, emulated"),
         pytest.param(mine, repr(mine), id="somebody's own"),
     ],
 )
 def test_words(use, words):
     assert in_words(use) == words
+
+
+def test_a_recipe_stands_above_all():
+    first, *rest = str(Plan(rules=RULES, recipe="bf16-pure")).splitlines()
+    assert first.startswith("recipe bf16-pure: products in bfloat16; streams in bfloat16; in float")
+    assert first.endswith("in float32 *structure_module, *aux_heads, *evoformer.linear")
+    assert "\n".join(rest) == str(Plan(rules=RULES))
+    with_prediction = str(Plan(rules=RULES, recipe="fp8", prediction=PREDICTION))
+    assert with_prediction.startswith("recipe fp8: products in bfloat16; wide linear layers in FP8")
+    assert with_prediction.endswith(str(Plan(rules=RULES, prediction=PREDICTION)))
+    assert str(Plan(recipe="fp32")) == "recipe fp32: everything as it is"
 
 
 def test_rules_alone():

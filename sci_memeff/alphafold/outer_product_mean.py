@@ -37,11 +37,13 @@ class OuterProductMean(nn.Module):
 
     def right(self, m: Tensor, mask: Tensor) -> Float[Tensor, "*b s j d"]:
         """The projection of some residues j."""
-        return self.linear_2(self.layer_norm(m)) * mask[..., None]
+        m = self.layer_norm(m)
+        return self.linear_2(m) * mask[..., None].to(m.dtype)
 
     def rows(self, m: Tensor, mask: Tensor, b: Tensor, mask_j: Tensor) -> Tensor:
         """The update of some rows i of z."""
-        a = self.linear_1(self.layer_norm(m)) * mask[..., None]
+        m = self.layer_norm(m)
+        a = self.linear_1(m) * mask[..., None].to(m.dtype)
         outer = torch.einsum("...sic,...sjd->...ijcd", a, b).flatten(-2)
         count = torch.einsum("...si,...sj->...ij", mask.to(a.dtype), mask_j.to(a.dtype))
         return self.linear_out(outer) / (count[..., None] + 1e-3)

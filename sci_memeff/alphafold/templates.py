@@ -170,7 +170,7 @@ class TemplatePointwiseAttention(nn.Module):
 
     def rows(self, z: Tensor, t: Tensor, mask: Tensor) -> Tensor:
         """The update of some rows i."""
-        bias = mask_bias(mask, z, strength=1e5)[..., None, None, None, None, :]
+        bias = mask_bias(mask, t, strength=1e5)[..., None, None, None, None, :]
         return self.mha(z[..., None, :], t.movedim(-4, -2), (bias,)).squeeze(-2)
 
 

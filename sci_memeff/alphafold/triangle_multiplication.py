@@ -64,7 +64,7 @@ class TriangleMultiplication(nn.Module):
         return self.linear_g(z).sigmoid() * self.linear_z(self.layer_norm_out(product))
 
     def _a(self, z: Tensor, mask: Tensor) -> Tensor:
-        return mask[..., None] * self.linear_a_g(z).sigmoid() * self.linear_a_p(z)
+        return mask[..., None].to(z.dtype) * self.linear_a_g(z).sigmoid() * self.linear_a_p(z)
 
     def _b(self, z: Tensor, mask: Tensor) -> Tensor:
-        return mask[..., None] * self.linear_b_g(z).sigmoid() * self.linear_b_p(z)
+        return mask[..., None].to(z.dtype) * self.linear_b_g(z).sigmoid() * self.linear_b_p(z)

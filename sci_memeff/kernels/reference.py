@@ -24,4 +24,4 @@ def attention(
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     for bias in biases:
         logits = logits + bias
-    return logits.softmax(dim=-1) @ v
+    return logits.softmax(dim=-1).to(v.dtype) @ v  # wider biases make wider logits

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from sci_memeff.errors import PrecisionError
+from sci_memeff.precision.norms import adds_up_in_half, layer_norm
 
 __all__ = [
     "DTYPES",
@@ -104,6 +105,8 @@ def _reading(
         return F.linear(args[0], *_cast(module, dtype))
     if fn is nn.LayerNorm.forward and len(args) == 1:
         shape: Any = module.normalized_shape
+        if dtype == args[0].dtype and adds_up_in_half(args[0]):
+            return layer_norm(args[0], shape, module.weight, module.bias, module.eps)  # type: ignore[arg-type]
         return F.layer_norm(args[0], shape, *_cast(module, dtype), module.eps)  # type: ignore[arg-type]
     with reading_parameters(forward, dtype):
         return forward(*args, **kwargs)
@@ -128,16 +131,18 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> tuple[Any, Any]:
 @contextmanager
 def reading_parameters(forward: Callable[..., Any], dtype: torch.dtype) -> Iterator[None]:
     """While this is open, the module of `forward` reads its own parameters in `dtype`."""
-    held = _module_of(forward)._parameters
-    before = dict(held)
+    module = _module_of(forward)
+    # attention of torch's own reads those of its last layer without calling it
+    parts = [module, *module.children()] if isinstance(module, nn.MultiheadAttention) else [module]
+    before = [(part, name, p) for part in parts for name, p in part._parameters.items()]
     try:
-        for name, parameter in before.items():
+        for part, name, parameter in before:
             if parameter is not None and parameter.is_floating_point():
-                held[name] = parameter.to(dtype)  # pyright: ignore[reportArgumentType]
+                part._parameters[name] = parameter.to(dtype)  # type: ignore[assignment]
         yield
     finally:
-        for name, parameter in before.items():
-            held[name] = parameter
+        for part, name, parameter in before:
+            part._parameters[name] = parameter
 
 
 @contextmanager

@@ -66,13 +66,11 @@ def test_results_may_come_in_another_dtype():
     assert torch.equal(put(layer, wide)(x), put(layer, IN_BF16)(x).float())
 
 
-@pytest.mark.parametrize("dtype", [FP32, BF16])
-def test_a_norm_takes_its_statistics_in_the_dtype_of_its_input(dtype):
-    norm, x = nn.LayerNorm(6), torch.randn(3, 6).to(dtype)
+def test_a_norm_takes_its_statistics_in_the_dtype_of_its_input():
+    norm, x = nn.LayerNorm(6), torch.randn(3, 6)
     nn.init.normal_(norm.weight)
     found = put(norm, NORM)(x)
-    wanted = F.layer_norm(x, (6,), norm.weight.to(dtype), norm.bias.to(dtype))
-    assert torch.equal(found, wanted.bfloat16())
+    assert torch.equal(found, F.layer_norm(x, (6,), norm.weight, norm.bias).bfloat16())
 
 
 def test_a_norm_keeps_no_copy_of_a_wide_stream():
@@ -88,9 +86,6 @@ def test_a_norm_keeps_no_copy_of_a_wide_stream():
     [
         nn.Linear(6, 6),
         nn.Linear(6, 6, bias=False),
-        nn.LayerNorm(6),
-        nn.LayerNorm(6, bias=False),
-        nn.LayerNorm(6, elementwise_affine=False),
         nn.RMSNorm(6),
         nn.GroupNorm(3, 6),
         nn.Conv1d(6, 6, 1),
