@@ -7,13 +7,17 @@ A model calls them; memory policy replaces them. Their plain defaults, `whole`, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 __all__ = [
+    "CODED_DTYPES",
     "Attend",
+    "Codec",
+    "Encoded",
     "Forward",
     "Iterate",
     "Mask",
@@ -88,13 +92,54 @@ class Forward(Protocol):
     """Evaluate `forward(*args, **kwargs)` for a module that knows of no seam.
 
     `forward` is the module's own, so `forward.__self__` is the module. It may be evaluated again
-    in the backward pass, or a slice at a time.
+    in the backward pass, or a slice at a time; or, on the seam "precision", with other dtypes.
     """
 
     def __call__(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Evaluate, as the class says; whatever `forward` returns."""
+        ...
+
+
+CODED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Encoded(NamedTuple):
+    """A tensor in fewer bytes: the tensors that it came to, and what it was."""
+
+    parts: Tensors
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """A frozen value that keeps a tensor of one of `CODED_DTYPES` in fewer bytes.
+
+    The same tensor always comes to the same parts: nothing is drawn from a generator. Infinities
+    and NaNs come back as NaNs. Fake tensors are encoded as well, to the same bytes.
+    """
+
+    def encode(self, tensor: Tensor) -> Encoded:
+        """The tensor in fewer bytes, on its device."""
+        ...
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """A new tensor of the same dtype and shape; of its strides, if it had no gaps."""
+        ...
+
+    def bytes(self, shape: Sequence[int], dtype: torch.dtype) -> int:
+        """What a contiguous tensor comes to, scales included."""
+        ...
+
+    @property
+    def error(self) -> float:
+        """How far an element may be off, against the largest of those that share its scale.
+
+        Rounding to the tensor's own dtype, and what is below 1e-27, come on top.
+        """
         ...
 
 

@@ -4,9 +4,10 @@ from sci_memeff.checkpointing.recomputed import Recomputed, recomputed
 from sci_memeff.checkpointing.segments import InSegments, in_segments
 from sci_memeff.checkpointing.shelf import Traffic, watch_traffic
 from sci_memeff.checkpointing.spared import Spared
-from sci_memeff.checkpointing.stores import Device, Disk, Host, Store
+from sci_memeff.checkpointing.stores import Coded, Device, Disk, Host, Store
 
 __all__ = [
+    "Coded",
     "Device",
     "Disk",
     "Host",

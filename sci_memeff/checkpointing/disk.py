@@ -49,6 +49,7 @@ class FileCopy:
         self._folder = folder  # keeps it alive
         self._path = path
         self._device, self._dtype = tensor.device, tensor.dtype
+        self.nbytes = tensor.nbytes
         tensor = tensor.resolve_conj().resolve_neg()
         if torch.empty_like(tensor, device="meta").stride() != tensor.stride():
             tensor = tensor.contiguous()  # it overlaps itself or has gaps

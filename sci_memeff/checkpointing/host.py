@@ -34,6 +34,7 @@ class PlainCopy:
     def __init__(self, tensor: Tensor) -> None:
         self._device = tensor.device
         self._copy = torch.empty_like(tensor, device="cpu").copy_(tensor)
+        self.nbytes = tensor.nbytes
 
     def prefetch(self) -> None:
         """Nothing: it would come no sooner."""
@@ -48,6 +49,7 @@ class PinnedCopy:
 
     def __init__(self, tensor: Tensor, lane: torch.cuda.Stream) -> None:
         self._device, self._lane = tensor.device, lane
+        self.nbytes = tensor.nbytes
         self._copy = torch.empty_like(tensor, device="cpu", pin_memory=True)
         self._ahead: tuple[Tensor, torch.cuda.Event] | None = None
         lane.wait_stream(torch.cuda.current_stream(tensor.device))

@@ -15,12 +15,15 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from sci_memeff.errors import KeptTensorError
 
-__all__ = ["Shelf", "Traffic", "watch_traffic"]
+__all__ = ["Copy", "Shelf", "Traffic", "watch_traffic"]
 
 
 @runtime_checkable
 class Copy(Protocol):
     """A tensor's copy elsewhere; it is given up when nobody holds this."""
+
+    nbytes: int
+    """Of the copy."""
 
     def prefetch(self) -> None:
         """Say that `fetch` will follow soon."""
@@ -33,13 +36,14 @@ class Copy(Protocol):
 class Shelf:
     """Keeps big tensors as copies, each of them once, and everything else as it is.
 
-    The context is the same for every segment, so moving it would free nothing. With `ahead`, the
-    copies of one segment are sent for when the one after it begins.
+    `copies` gives None for what is to stay after all. The context is the same for every segment,
+    so moving it would free nothing. With `ahead`, the copies of one segment are sent for when the
+    one after it begins.
     """
 
     def __init__(
         self,
-        copies: Callable[[Tensor], Copy],
+        copies: Callable[[Tensor], Copy | None],
         context: Sequence[Tensor],
         min_bytes: int,
         *,
@@ -69,9 +73,12 @@ class Shelf:
         kept = known() if known and alive and not alive.expired() else None
         if kept is None:
             with torch.no_grad():
-                kept = _Kept(self._copies(tensor.detach()), tensor.nbytes)
+                copy = self._copies(tensor.detach())
+            if copy is None:
+                return _Unmoved(given, given._version)
+            kept = _Kept(copy)
             self._known[key] = StorageWeakRef(storage), weakref.ref(kept)
-            _note(stored=tensor.nbytes)
+            _note(stored=copy.nbytes)
         self._segments[-1].add(kept)
         return _Placed(kept, len(self._segments) - 1, given.shape)
 
@@ -83,7 +90,7 @@ class Shelf:
             self._current = placed.segment
             self._prefetch(placed.segment)
         tensor = placed.kept.copy.fetch()
-        _note(fetched=tensor.nbytes)
+        _note(fetched=placed.kept.copy.nbytes)
         if begins and placed.segment and self._ahead:
             self._prefetch(placed.segment - 1)
         return tensor.expand(placed.shape)
@@ -107,7 +114,6 @@ class _Kept:
     """A copy, which several segments may begin with."""
 
     copy: Copy
-    nbytes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +144,7 @@ class _Unmoved:
 
 @dataclass
 class Traffic:
-    """What stores moved away, and back."""
+    """What stores moved away or encoded, and back: bytes of the copies."""
 
     stored_tensors: int = 0
     stored_bytes: int = 0

@@ -16,6 +16,7 @@ class SimulatedCopy:
         self._mode = tensor.fake_mode
         self._device = tensor.fake_device
         self._comes_ahead = comes_ahead
+        self.nbytes = tensor.nbytes
         self._ahead: Tensor | None = None
         with self._mode:
             self._like = torch.empty_like(tensor, device="meta")

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sci_memeff._types import Codec
+from sci_memeff.checkpointing.coded import CodedCopies
 from sci_memeff.checkpointing.disk import DiskCopies
 from sci_memeff.checkpointing.host import HostCopies
 from sci_memeff.checkpointing.shelf import Shelf
 from sci_memeff.errors import BadConfigError
 
-__all__ = ["ON_DEVICE", "Device", "Disk", "Host", "Store"]
+__all__ = ["ON_DEVICE", "Coded", "Device", "Disk", "Host", "Store"]
 
 _MIB = 1 << 20
 
@@ -47,9 +49,13 @@ class Host:
     def __post_init__(self) -> None:
         _check(self.min_bytes)
 
+    def copies(self) -> HostCopies:
+        """What makes a copy there."""
+        return HostCopies()
+
     def opened(self, context: Sequence[Tensor]) -> Shelf:
         """A shelf for one run through a stack with this context."""
-        return Shelf(HostCopies(), context, self.min_bytes, ahead=self.ahead)
+        return Shelf(self.copies(), context, self.min_bytes, ahead=self.ahead)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +72,54 @@ class Disk:
     def __post_init__(self) -> None:
         _check(self.min_bytes)
 
+    def copies(self) -> DiskCopies:
+        """What writes one there."""
+        return DiskCopies(self.folder)
+
     def opened(self, context: Sequence[Tensor]) -> Shelf:
         """A shelf for one run through a stack with this context."""
-        return Shelf(DiskCopies(self.folder), context, self.min_bytes)
+        return Shelf(self.copies(), context, self.min_bytes)
 
 
-Store = Device | Host | Disk
 ON_DEVICE = Device()
+
+
+@dataclass(frozen=True)
+class Coded:
+    """As what `codec` makes of them: tensors of at least `min_bytes`, and in turn kept in `keep`.
+
+    The forward pass computes with the tensors themselves. The backward pass reads what is decoded
+    of them, each boundary when it comes to it, so that gradients are no longer exact: no further
+    off than one coding takes them, since every segment begins with codes of its own true input.
+
+    float32, bfloat16 and float16 are encoded. All else is kept in `keep` as it is, and so are
+    small tensors. What is encoded, and `keep` asks for `min_bytes` of its own, goes there if its
+    codes are as large. Second derivatives are refused by name: SecondDerivativeError.
+    """
+
+    codec: Codec
+    keep: Device | Host | Disk = ON_DEVICE
+    min_bytes: int = _MIB
+
+    def __post_init__(self) -> None:
+        _check(self.min_bytes)
+        if not isinstance(self.keep, (Device, Host, Disk)):
+            raise BadConfigError(
+                f"codes are to be kept in {self.keep}",
+                mend="give keep=Device(), Host() or Disk(): what is encoded is not encoded again",
+            )
+
+    def opened(self, context: Sequence[Tensor]) -> Shelf:
+        """A shelf for one run through a stack with this context."""
+        if isinstance(self.keep, Device):
+            return Shelf(CodedCopies(self.codec, None, self.min_bytes), context, 0)
+        copies, least = self.keep.copies(), self.keep.min_bytes
+        ahead = isinstance(self.keep, Host) and self.keep.ahead
+        coded = CodedCopies(self.codec, copies, self.min_bytes, least)
+        return Shelf(coded, context, 0, ahead=ahead)
+
+
+Store = Device | Host | Disk | Coded
 
 
 def _check(min_bytes: int) -> None:

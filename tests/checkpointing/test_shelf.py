@@ -14,6 +14,7 @@ class Noted:
 
     def __init__(self, tensor: Tensor, log: list[str], name: str) -> None:
         self.tensor, self.log, self.name = tensor.clone(), log, name
+        self.nbytes = tensor.nbytes
         self.is_ahead = False
 
     def prefetch(self) -> None:
