@@ -71,16 +71,23 @@ def _step(model: nn.Module, update: Optimizer) -> int:
     for x in (*parameters, *(p.grad for p in parameters if p.grad is not None), *_states(update)):
         meter.see(x, "")
     meter.restart()
+    before = meter.level  # the step may let gradients go
     with meter:
         update.step()
-    peak = meter.peak - meter.level
     update.zero_grad()
-    return peak
+    return meter.peak - before
 
 
 def _with_gradients(model: nn.Module) -> None:
+    """Every parameter has one, unless something takes it in the backward pass."""
+    inside = []
     for p in model.parameters():
         p.grad = torch.empty_like(p) if p.requires_grad else None
+        if p.requires_grad and _acts_inside(p):
+            p.grad = None
+            inside.append(p.sum())
+    if inside:
+        torch.stack(inside).sum().backward()
 
 
 def _acts_inside(parameter: nn.Parameter) -> bool:

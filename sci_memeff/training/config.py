@@ -6,23 +6,81 @@ Counts of samples, not of steps, set the schedule, so it does not depend on the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from sci_memeff.errors import BadConfigError
 
-__all__ = ["FREE_SETTINGS", "OptimizerConfig", "RunConfig"]
+__all__ = [
+    "FREE_SETTINGS",
+    "GaLoreConfig",
+    "OptimizerConfig",
+    "OptimizerKind",
+    "RunConfig",
+    "SpikeConfig",
+]
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+OptimizerKind = Literal["adam", "adam8bit", "adam4bit", "adamfp8", "galore", "offloaded"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaLoreConfig:
+    """How gradients of large matrices are projected; for the kind "galore" alone.
+
+    Adam's moments are those of the gradient on its `rank` largest directions, which are found anew
+    `every` so many updates; matrices with a side below twice the rank are left as they are. Steps
+    are multiplied by `scale`. Sources: Zhao et al. (2024), whose ranks are for matrices of
+    thousands; AlphaFold 2's have 64 to 1024.
+    """
+
+    rank: Positive = 32
+    every: Positive = 200
+    scale: Annotated[float, Field(gt=0.0)] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikeConfig:
+    """A guard against spikes in gradients (SPAM: Huang et al., 2025). Off, unless set.
+
+    A value whose square is more than `ratio` times its own second moment (corrected for its bias)
+    is cut to that bound; SPAM takes 5000. Where a parameter has seen fewer than ten updates since
+    its moments began, nothing is cut. Before every update whose number, counted from 0, is a
+    multiple of `reset_every` but 0, moments begin anew, and the learning rate rises from zero again
+    over `rewarm` updates, by half a cosine; SPAM takes 500 and 150.
+    """
+
+    ratio: Annotated[float, Field(gt=1.0)] | None = None
+    reset_every: Count = 0
+    rewarm: Count = 150
+
+    def __post_init__(self) -> None:
+        if 0 < self.reset_every <= self.rewarm:
+            raise BadConfigError(
+                f"spikes.reset_every is {self.reset_every} and spikes.rewarm {self.rewarm}: the "
+                "learning rate would never be whole again",
+                mend="set rewarm to less than reset_every; a third of it is usual",
+            )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it does anything."""
+        return self.ratio is not None or self.reset_every > 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """Adam with warm-up, one decay, per-sample clipping and averaged weights (section 1.11.3).
+
+    `kind` says how its two moments are kept, in bytes per parameter: "adam" as they are, 8;
+    "adam8bit", "adam4bit" and "adamfp8" in blocks of low-bit codes, 2 or 1, by torchao (with no
+    weight decay, as here, Adam and AdamW are one); "galore" on a few directions of every large
+    matrix, by galore-torch; "offloaded" as they are, in the memory of the host, with the averaged
+    weights. Averages are in float32 with all.
 
     The learning rate rises linearly to `learning_rate` over `warmup_samples` samples and is
     multiplied by `decay_factor` once, after `decay_after_samples`. `batch_size` samples make one
@@ -39,6 +97,7 @@ class OptimizerConfig:
     together.
     """
 
+    kind: OptimizerKind = "adam"
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     warmup_samples: Count = 128_000
     decay_after_samples: Count = 6_400_000
@@ -50,8 +109,22 @@ class OptimizerConfig:
     eps: Annotated[float, Field(gt=0.0)] = 1e-6
     ema_decay: Fraction = 0.999
     release_gradients: bool = False
+    galore: GaLoreConfig = field(default_factory=GaLoreConfig)
+    spikes: SpikeConfig = field(default_factory=SpikeConfig)
 
     def __post_init__(self) -> None:
+        if self.kind == "galore" and self.release_gradients:
+            raise BadConfigError(
+                "kind galore with release_gradients: the directions of a gradient are found before "
+                "it is known whether it is finite",
+                mend="leave out release_gradients, or set kind to adam8bit",
+            )
+        if self.kind == "galore" and self.spikes.is_on:
+            raise BadConfigError(
+                "kind galore with spikes: its second moments are not those of the gradient, and a "
+                "spike may be what its directions were found from",
+                mend="leave out spikes, or set kind to another",
+            )
         if self.release_gradients and (self.clip_norm is not None or self.batch_size > 1):
             raise BadConfigError(
                 f"release_gradients with batch_size {self.batch_size} and clip_norm "

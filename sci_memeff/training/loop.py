@@ -193,6 +193,10 @@ class _Run:
                 return
             self.records.step(report)
             self.reporter.stepped(report)
+            if report.was_reset:
+                self.reporter.noted(f"step {report.step}: the optimizer's moments began anew")
+            if report.cut is not None and report.cut.is_notable:
+                self.reporter.noted(f"step {report.step}: {report.cut}")
             failures = 0 if report.updated else failures + 1
             if failures >= MAX_NONFINITE_IN_A_ROW:
                 self._diverged(report)

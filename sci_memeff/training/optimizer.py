@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sci_memeff.training.config import OptimizerConfig
+from sci_memeff.training.spikes import rewarmed
 from sci_memeff.training.states import HALF, norm_of
 
 __all__ = ["ClippedMean", "learning_rate", "set_learning_rate"]
@@ -19,11 +20,13 @@ __all__ = ["ClippedMean", "learning_rate", "set_learning_rate"]
 def learning_rate(config: OptimizerConfig, samples: int) -> float:
     """The rate of the update that ends with sample number `samples`, counted from 1.
 
-    Linear warm-up, then constant, then `decay_factor` once (Supplement, section 1.11.3).
+    Linear warm-up, then constant, then `decay_factor` once (Supplement, section 1.11.3); after a
+    reset of the moments, from zero again.
     """
     warm = 1.0 if config.warmup_samples == 0 else min(1.0, samples / config.warmup_samples)
     late = config.decay_factor if samples > config.decay_after_samples else 1.0
-    return config.learning_rate * warm * late
+    again = rewarmed(config.spikes, (samples - 1) // config.batch_size)
+    return config.learning_rate * warm * late * again
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

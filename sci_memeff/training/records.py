@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sci_memeff.training.folder import Summary
 from sci_memeff.training.reports import ProteinScore, StepReport
@@ -34,7 +34,19 @@ STEP = [
     "skipped",
     "seconds",
     "peak_bytes",
+    "cut_values",
+    "cut_to",
+    "was_reset",
 ]
+CURVES = (
+    "loss",
+    "lddt_ca",
+    "learning_rate",
+    "gradient_norm",
+    "seconds",
+    "peak_bytes",
+    "cut_values",
+)
 SCORE = ["step", "name", "residues", "loss", "lddt_ca", "gdt_ts", "tm_score", "rmsd_ca", "plddt"]
 SKIPPED = ["sample", "name", "reason"]
 TIGHTENED = ["step", "said", "peak_bytes_before", "peak_bytes_after", "flops_ratio_after"]
@@ -61,13 +73,16 @@ class Records:
     def step(self, report: StepReport) -> None:
         """One row for a step, and one for each sample that was skipped on its way."""
         terms = sorted(report.terms)
-        values = {name: getattr(report, name) for name in STEP}
+        values: dict[str, Any] = {name: getattr(report, name, 0) for name in STEP}
         values |= {"updated": int(report.updated), "skipped": len(report.skipped)}
+        values |= {"was_reset": int(report.was_reset), "cut_to": 1.0}
+        if report.cut is not None:
+            values |= {"cut_values": report.cut.values, "cut_to": report.cut.ratio}
         row = [values[name] for name in STEP] + [report.terms[name] for name in terms]
         _append(self.metrics, STEP + [f"loss/{name}" for name in terms], [row])
         rows = [[item.sample, item.name, item.reason] for item in report.skipped]
         _append(self.skipped, SKIPPED, rows)
-        for name in ("loss", "lddt_ca", "learning_rate", "gradient_norm", "seconds", "peak_bytes"):
+        for name in CURVES:
             self._board.add_scalar(f"train/{name}", values[name], report.step)
         for name in terms:
             self._board.add_scalar(f"train_loss/{name}", report.terms[name], report.step)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from sci_memeff.training.spikes import Cut
+
 __all__ = ["Beginning", "ProteinScore", "Reporter", "Silent", "SkippedSample", "StepReport"]
 
 
@@ -55,6 +57,10 @@ class StepReport:
     """See `sci_memeff.measure.peak.peak_bytes`."""
     problem: str = ""
     """What was not finite, and in which protein, where the update was skipped."""
+    cut: Cut | None = None
+    """What the guard against spikes cut from the gradient of this update; None if nothing."""
+    was_reset: bool = False
+    """Whether the optimizer's moments began anew before this update."""
 
 
 @dataclass(frozen=True)

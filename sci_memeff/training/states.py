@@ -1,12 +1,15 @@
 """Adam's states and the averaged weights, kept in one place and updated in one pass over memory.
 
-Bytes per parameter, at rest and, in the last column, at the end of a backward pass:
+Bytes per parameter with moments as they are, at rest and, in the last column, at the end of a
+backward pass:
 
     model    weights   two moments   average   master   at rest   gradient   in all
     fp32           4             8         4        -        16          4       20
     bf16           2             8         4        4        18          2       20
 
 With `release_gradients` it is never more than at rest, but for the gradients of a few parameters.
+Other kinds keep moments in 2 bytes or 1, or everything in the memory of the host (see
+`sci_memeff.training.moments` and `OptimizerConfig`).
 
 After AlphaFold 2's Supplement, sections 1.11.3 (Adam) and 1.11.7 (averaged weights).
 """
@@ -20,14 +23,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sci_memeff.training.config import OptimizerConfig
+from sci_memeff.training.home import Home
+from sci_memeff.training.moments import STEP, States, moments_of
+from sci_memeff.training.spikes import Cut, SpikeGuard
 
-__all__ = ["AVERAGE", "HALF", "STEP", "AdamWithAverage", "norm_of", "state_names"]
+__all__ = ["AVERAGE", "HALF", "AdamWithAverage", "norm_of"]
 
-STEP, FIRST, SECOND, AVERAGE, MASTER = "step", "exp_avg", "exp_avg_sq", "average", "master"
+AVERAGE, MASTER = "average", "master"
 
 BUCKET = 1 << 20  # elements that are updated at a time: they stay in a cache, and are few bytes
 HALF = (torch.bfloat16, torch.float16)
@@ -36,23 +41,26 @@ HALF = (torch.bfloat16, torch.float16)
 class AdamWithAverage(torch.optim.Optimizer):
     """Adam over the parameters of `model` that need a gradient, and their moving averages.
 
-    An update goes through the parameters in buckets of about a million elements: torch's fused
-    Adam, then the average, w' = decay · w' + (1 − decay) · w, then the gradients are let go. It
+    An update goes through the parameters in buckets of about a million elements: Adam by the
+    moments that `config.kind` names, torch's fused one for "adam", then the average,
+    w' = decay · w' + (1 − decay) · w, then the gradients are let go. With moments as they are it
     makes nothing of a parameter's size, but for parameters in bf16 or fp16 float32 copies of one
     bucket's gradients. Such parameters are roundings of float32 ones, which are kept here as
-    `master`; moments and averages are float32 too. A master starts as the parameter is at its
-    first gradient, and from then on what is written to the parameter itself is overwritten.
+    `master`; averages are float32 too. A master starts as the parameter is at its first gradient,
+    and from then on what is written to the parameter itself is overwritten.
 
     `state[parameter]` is empty before the parameter's first gradient, and its average is then the
-    parameter itself. Afterwards it holds `step`, `exp_avg` and `exp_avg_sq`, as torch's Adam has
-    them, `average`, and `master` where there is one.
+    parameter itself. Afterwards it holds `step`, `exp_avg` and `exp_avg_sq`, for "adam" as torch's
+    Adam has them, `average`, and `master` where there is one. All are tensors.
 
     With `config.release_gradients`, every parameter is updated inside the backward pass, once,
     when its gradient is whole; `step` then does what is left. Not for data parallelism, which
-    means gradients after that.
+    means gradients after that. With `config.spikes.ratio`, gradients are cut before Adam sees them.
     """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+        self.moments = moments_of(config)
+        self.home = Home(on_host=config.kind == "offloaded")
         defaults = {
             "lr": config.learning_rate,
             "betas": (config.beta1, config.beta2),
@@ -60,11 +68,16 @@ class AdamWithAverage(torch.optim.Optimizer):
             "ema_decay": config.ema_decay,
             "fused": True,  # tells torch where `step` belongs when states are loaded
         }
-        super().__init__([p for p in model.parameters() if p.requires_grad], defaults)
+        names = {p: name for name, p in model.named_parameters() if p.requires_grad}
+        super().__init__(self.moments.groups(list(names)), defaults)
+        self._group_of = {p: group for group in self.param_groups for p in group["params"]}
+        self._guard: SpikeGuard | None = None
+        if config.spikes.ratio is not None:
+            self._guard = SpikeGuard(names, config.spikes.ratio, config.beta2)
         self._in_backward: set[nn.Parameter] = set()  # updated there, since the last `step`
         self._squares: dict[torch.device, Tensor] = {}
         if config.release_gradients:
-            for p in self.param_groups[0]["params"]:
+            for p in names:
                 p.register_post_accumulate_grad_hook(self._release)
 
     @torch.no_grad()
@@ -94,20 +107,33 @@ class AdamWithAverage(torch.optim.Optimizer):
         self._squares.clear()
         return math.sqrt(sum(squares))
 
+    def cut(self) -> Cut | None:
+        """What the guard against spikes has cut since it was asked; None if nothing."""
+        return None if self._guard is None else self._guard.told()
+
+    @torch.no_grad()
+    def reset_moments(self) -> None:
+        """Have all moments begin anew; averages and weights stay."""
+        for state in self.state.values():
+            for name, value in state.items():
+                if name not in (AVERAGE, MASTER):
+                    value.zero_()
+
     def average(self, parameter: nn.Parameter) -> Tensor:
-        """The averaged weights that belong to `parameter`; not a copy."""
+        """The averaged weights that belong to `parameter`, where they are kept; not a copy."""
         return self.state[parameter][AVERAGE] if parameter in self.state else parameter.detach()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the parameters hold their averages: for evaluation, never for an update.
 
-        Tensors change places, so it costs no bytes; of parameters in half precision, one copy.
+        Tensors change places, so it costs no bytes; of parameters in half precision, and of those
+        whose averages are on the host, one copy.
         """
-        own = [(p, p.data) for group in self.param_groups for p in group["params"]]
+        own = [(p, p.data) for p in self._group_of]
         try:
             for p, _ in own:
-                p.data = self.average(p).to(p.dtype)
+                p.data = self.average(p).to(p)
             yield
         finally:
             for p, data in own:
@@ -119,9 +145,15 @@ class AdamWithAverage(torch.optim.Optimizer):
         super().load_state_dict(dict(state_dict))
         numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
         parameters = [p for group in self.param_groups for p in group["params"]]
+        self._group_of = {p: group for group in self.param_groups for p in group["params"]}
         for number, p in zip(numbers, parameters, strict=True):
             if number in state_dict["state"]:  # where torch would round to the parameter's type
-                self.state[p] = _laid_out_as(p, state_dict["state"][number])
+                self.state[p] = self._laid_out_as(p, state_dict["state"][number])
+
+    def states_of(self, p: nn.Parameter) -> States:
+        """What `state` holds of a parameter after its first gradient; shapes and types alone."""
+        weight = torch.empty_like(p, device="meta", requires_grad=False)
+        return self._begun(weight, self._group_of[p])
 
     @torch.no_grad()
     def _release(self, p: nn.Parameter) -> None:
@@ -133,7 +165,7 @@ class AdamWithAverage(torch.optim.Optimizer):
         square = self._squares.get(p.device, 0) + norm_of(p.grad).square()
         self._squares[p.device] = square
         self._in_backward.add(p)
-        self._update([p], self.param_groups[0], refused=(~square.isfinite()).float())
+        self._update([p], self._group_of[p], refused=(~square.isfinite()).float())
 
     def _update(
         self,
@@ -143,63 +175,81 @@ class AdamWithAverage(torch.optim.Optimizer):
     ) -> None:
         """The whole update of one bucket; where `refused` is 1, of the averages alone."""
         given = [p for p in parameters if p.grad is not None]
+        states = {p: self._state_of(p) for p in given}
+        states |= {p: self.state[p] for p in parameters if p.grad is None and p in self.state}
+        if not states:
+            return
+        weights = {p: self._weight(p, state) for p, state in states.items()}
         if given:
-            self._adam(given, group, refused)
-        states = [(p, self.state[p]) for p in parameters if p in self.state]
-        if states:
-            averages = [state[AVERAGE] for _, state in states]
-            weights = [state.get(MASTER, p) for p, state in states]
-            get_ema_multi_avg_fn(group["ema_decay"])(averages, weights, 0)  # counts nothing
+            self._adam({p: (weights[p], states[p]) for p in given}, group, refused)
+        averages = [state[AVERAGE] for state in states.values()]
+        follow = get_ema_multi_avg_fn(group["ema_decay"])
+        follow(averages, list(weights.values()), 0)  # counts nothing
 
     def _adam(
-        self, parameters: Sequence[nn.Parameter], group: Mapping[str, Any], refused: Tensor | None
+        self,
+        given: Mapping[nn.Parameter, tuple[Tensor, States]],
+        group: Mapping[str, Any],
+        refused: Tensor | None,
     ) -> None:
         """Adam's step for parameters that have a gradient, which is let go."""
-        states = [self._state_of(p) for p in parameters]
-        weights = [state.get(MASTER, p) for p, state in zip(parameters, states, strict=True)]
-        beta1, beta2 = group["betas"]
-        adam(
-            weights,
-            [_gradient_for(w, p) for w, p in zip(weights, parameters, strict=True)],
-            [state[FIRST] for state in states],
-            [state[SECOND] for state in states],
-            [],
-            [state[STEP] for state in states],
-            fused=True,
-            found_inf=refused,
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=0.0,
-            eps=group["eps"],
-            maximize=False,
-        )
-        for p, weight in zip(parameters, weights, strict=True):
+        weights = [weight for weight, _ in given.values()]
+        states = [state for _, state in given.values()]
+        gradients = [self._gradient_for(weight, p) for p, (weight, _) in given.items()]
+        if self._guard is not None:
+            for p, gradient, weight, state in zip(given, gradients, weights, states, strict=True):
+                self._guard.cut(p, gradient, self.moments.second(state, weight), state[STEP])
+        if refused is not None:
+            refused = refused.to(weights[0].device)
+        self.moments.update(weights, gradients, states, group, refused)
+        for p, weight in zip(given, weights, strict=True):
             if weight is not p:
                 p.copy_(weight)
             p.grad = None
 
-    def _state_of(self, p: nn.Parameter) -> dict[str, Tensor]:
+    def _weight(self, p: nn.Parameter, state: States) -> Tensor:
+        """What is updated: the master, or the parameter where its states are."""
+        return state[MASTER] if MASTER in state else self.home.brought(p)
+
+    def _gradient_for(self, weight: Tensor, p: nn.Parameter) -> Tensor:
+        """The gradient in the type and the layout of `weight`, and where it is.
+
+        The fused kernel pairs elements by their places in memory, whatever the strides say.
+        """
+        assert p.grad is not None
+        gradient = self.home.brought(p.grad)
+        if gradient.dtype == weight.dtype and gradient.stride() == weight.stride():
+            return gradient
+        return torch.empty_like(weight).copy_(gradient)
+
+    def _state_of(self, p: nn.Parameter) -> States:
         """The parameter's states, made at its first gradient, from weights not yet updated."""
         state = self.state[p]
         if not state:
-            weight = p.detach()
-            if p.dtype in HALF:
-                state[MASTER] = weight = weight.float()
-            state[STEP] = torch.zeros((), dtype=torch.float32, device=p.device)
-            state[FIRST] = torch.zeros_like(weight)
-            state[SECOND] = torch.zeros_like(weight)
-            state[AVERAGE] = weight.clone()
-        elif state[FIRST].stride() != p.stride():
-            state = self.state[p] = _laid_out_as(p, state)
+            found = self._begun(self.home.brought(p.detach()), self._group_of[p])
+            state = self.state[p] = found
+        elif state[AVERAGE].stride() != p.stride():
+            state = self.state[p] = self._laid_out_as(p, state)
         return state
 
+    def _begun(self, weight: Tensor, group: Mapping[str, Any]) -> States:
+        """The states of a weight that has not been updated."""
+        state = {}
+        if weight.dtype in HALF:
+            state[MASTER] = weight = weight.float()
+        return state | self.moments.begun(weight, group) | {AVERAGE: weight.clone()}
 
-def state_names(p: nn.Parameter) -> tuple[str, ...]:
-    """What `AdamWithAverage.state` holds of a parameter after its first gradient."""
-    names = (STEP, FIRST, SECOND, AVERAGE)
-    return (*names, MASTER) if p.dtype in HALF else names
+    def _laid_out_as(self, p: nn.Parameter, state: Mapping[str, Tensor]) -> States:
+        """Copies of the states where they are kept; those of the parameter's shape as it lies."""
+        device = self.home.of(p)
+        return {
+            key: torch.empty_like(
+                p if value.shape == p.shape else value, dtype=value.dtype, device=device
+            )
+            .detach()
+            .copy_(value)
+            for key, value in state.items()
+        }
 
 
 def norm_of(gradient: Tensor) -> Tensor:
@@ -220,24 +270,3 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]
         size += p.numel()
     if bucket:
         yield bucket
-
-
-def _gradient_for(weight: Tensor, p: nn.Parameter) -> Tensor:
-    """The gradient in the type and the layout of `weight`.
-
-    The fused kernel pairs elements by their places in memory, whatever the strides say.
-    """
-    assert p.grad is not None
-    if p.grad.dtype == weight.dtype and p.grad.stride() == weight.stride():
-        return p.grad
-    return torch.empty_like(weight).copy_(p.grad)
-
-
-def _laid_out_as(p: nn.Parameter, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of the states, on the parameter's device and with its strides."""
-    return {
-        key: torch.empty_like(value if key == STEP else p, dtype=value.dtype, device=p.device)
-        .detach()
-        .copy_(value)
-        for key, value in state.items()
-    }

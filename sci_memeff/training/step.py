@@ -104,6 +104,10 @@ class Trainer:
         with `release_gradients` it is made in part where a gradient is (see `OptimizerConfig`).
         """
         began = time.perf_counter()
+        every = self.config.spikes.reset_every
+        was_reset = every > 0 and self.step > 0 and self.step % every == 0
+        if was_reset:  # whoever stops before the step is done does it again
+            self.optimizer.reset_moments()
         gradients = ClippedMean(self.model.parameters(), self.config.clip_norm)
         rate = learning_rate(self.config, (self.step + 1) * self.config.batch_size)
         set_learning_rate(self.optimizer, rate)  # for updates inside the backward pass too
@@ -136,6 +140,8 @@ class Trainer:
             seconds=time.perf_counter() - began,
             peak_bytes=peak_bytes(self.device),
             problem=problem,
+            cut=self.optimizer.cut(),
+            was_reset=was_reset,
         )
 
     def _learn(self, example: Example, sample: int, gradients: ClippedMean) -> _Sample:

@@ -44,7 +44,7 @@ def written(tmp_path):
 
 def test_floats_read_back_exactly(written):
     lines = (written / "metrics.csv").read_text().splitlines()
-    assert lines[0].endswith("seconds,peak_bytes,loss/fape")
+    assert lines[0].endswith("cut_values,cut_to,was_reset,loss/fape")
     assert [float(line.split(",")[2]) for line in lines[1:]] == [k / 3 for k in range(1, 6)]
 
 

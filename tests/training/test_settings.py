@@ -49,7 +49,7 @@ def test_empty_file_changes_nothing(written):
         (
             "optimizer: {learning_rat: 1}",
             r"(?s)no setting optimizer.learning_rat.*did you mean learning_rate.*settings of "
-            "optimizer are: learning_rate, warmup",
+            "optimizer are: kind, learning_rate, warmup",
         ),
         ("data: {crop: 3}", r"(?s)no setting data.crop.*crop_size"),
         ("crop_size: 3", r"(?s)no setting crop_size.*did you mean data\.crop_size\?"),
