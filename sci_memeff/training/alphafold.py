@@ -22,7 +22,7 @@ from sci_memeff.training.randomness import sown
 from sci_memeff.training.reports import Reporter, Silent
 from sci_memeff.training.weights import load_any
 
-__all__ = ["train_alphafold"]
+__all__ = ["fresh_model", "train_alphafold"]
 
 INITIAL_WEIGHTS = 0  # a stream of random numbers of its own
 NAMED = 20  # dropped chains that are named one by one
@@ -51,8 +51,7 @@ def train_alphafold(
     proteins = TrainingData(DataFolder(data), settings.data, run.seed, cache_dir=run.cache_dir)
     if run.cache_dir is not None:
         make_folder(Path(run.cache_dir), mend="set run.cache_dir to a folder that can be written")
-    with sown(run.seed, INITIAL_WEIGHTS):
-        model = AlphaFold(settings.model)
+    model = fresh_model(settings)
     if weights is not None:
         load_any(model, weights, tell.noted)
     device = torch.device(device)
@@ -71,6 +70,12 @@ def train_alphafold(
     )
     _tell_dropped(proteins.dropped, tell)
     return fit(parts, settings, folder, device=device, resume=resume, reporter=reporter)
+
+
+def fresh_model(settings: Preset) -> AlphaFold:
+    """The network with the weights that a run of this seed begins with."""
+    with sown(settings.run.seed, INITIAL_WEIGHTS):
+        return AlphaFold(settings.model)
 
 
 def _planned(
