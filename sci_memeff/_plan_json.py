@@ -25,13 +25,15 @@ from sci_memeff._records import (
 )
 from sci_memeff._rule import Rule, Seam
 from sci_memeff._types import in_turn, plainly, whole
-from sci_memeff.checkpointing import Device, Disk, Host, InSegments, Recomputed, Spared
+from sci_memeff.checkpointing import Coded, Device, Disk, Host, InSegments, Recomputed, Spared
 from sci_memeff.chunking import InSlices, Sliced, Summed
 from sci_memeff.errors import BadPlanError
 from sci_memeff.kernels import Form, attend
+from sci_memeff.kernels.codes import Rounding
 from sci_memeff.kernels.forms import form_of
 from sci_memeff.precision import Computed, Recipe
 from sci_memeff.precision.casts import Dtype
+from sci_memeff.precision.codecs import Fp8, Int8
 from sci_memeff.precision.float8 import Float8, Scaling
 
 __all__ = ["SCHEMA", "from_text", "to_text"]
@@ -109,13 +111,23 @@ def _read_dims(data: Any, place: str) -> tuple[tuple[str | int, int], ...]:
     )
 
 
-_STORE = named(
+_ROUNDING = choice(get_args(Rounding))
+_CODEC = named(
     {
-        "device": Record(Device, {}),
-        "host": Record(Host, {"min_bytes": INT, "ahead": FLAG}),
-        "disk": Record(Disk, {"folder": optional(TEXT), "min_bytes": INT}),
+        "fp8": Record(Fp8, {"group": INT, "rounding": _ROUNDING}),
+        "int8": Record(Int8, {"group": optional(INT), "rounding": _ROUNDING}),
     },
-    mend="keep tensors in Device(), Host() or Disk()",
+    mend="encode tensors with Fp8() or Int8()",
+)
+_PLACES = {
+    "device": Record(Device, {}),
+    "host": Record(Host, {"min_bytes": INT, "ahead": FLAG}),
+    "disk": Record(Disk, {"folder": optional(TEXT), "min_bytes": INT}),
+}
+_KEEP = "keep tensors in Device(), Host() or Disk()"
+_CODED = {"codec": _CODEC, "keep": named(_PLACES, mend=_KEEP), "min_bytes": INT}
+_STORE = named(
+    {**_PLACES, "coded": Record(Coded, _CODED)}, mend=f"{_KEEP}, or in Coded(…) of one of them"
 )
 _SPARED = choice(get_args(Spared))
 _INNER = Field(lambda value: _USE.write(value), lambda data, place: _USE.read(data, place))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sci_memeff._prediction import Prediction
 from sci_memeff._rule import DEFAULTS, Rule
-from sci_memeff.checkpointing import Device, Disk, Host, InSegments, Recomputed
+from sci_memeff.checkpointing import Coded, Device, InSegments, Recomputed, Store
 from sci_memeff.chunking import InSlices, Sliced, Summed
 from sci_memeff.kernels.forms import form_of
 from sci_memeff.measure.table import human_bytes, human_flops, in_columns
@@ -85,7 +85,10 @@ def _segments(use: InSegments) -> str:
     return f"{words}{left}{_elsewhere(use.keep)}{_spared(use.spare)}"
 
 
-def _elsewhere(keep: Device | Host | Disk) -> str:
+def _elsewhere(keep: Store) -> str:
+    if isinstance(keep, Coded):
+        place = _elsewhere(keep.keep).removeprefix(", kept")
+        return f", kept in {keep.codec}{place}"
     return "" if isinstance(keep, Device) else f", kept on the {type(keep).__name__.lower()}"
 
 

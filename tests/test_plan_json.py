@@ -12,12 +12,13 @@ from sci_memeff import RECIPES, Plan, Recipe, Rule
 from sci_memeff._plan_json import SCHEMA
 from sci_memeff._prediction import Prediction
 from sci_memeff._types import in_turn, plainly
-from sci_memeff.checkpointing import Device, Disk, Host, in_segments, recomputed
+from sci_memeff.checkpointing import Coded, Device, Disk, Host, in_segments, recomputed
 from sci_memeff.chunking import in_slices, sliced, summed, whole
 from sci_memeff.errors import BadConfigError, BadDataError, BadPlanError
 from sci_memeff.kernels import Form, attend
 from sci_memeff.kernels.forms import form_of
 from sci_memeff.precision import Computed
+from sci_memeff.precision.codecs import Fp8, Int8
 from sci_memeff.precision.float8 import Float8
 
 from .test_plan import PREDICTION
@@ -37,6 +38,10 @@ USES = {
         recomputed(),
         recomputed(Host(min_bytes=7), spare="attention"),
         recomputed(Device()),
+        recomputed(Coded(Fp8())),
+        recomputed(Coded(Fp8(32, "stochastic"), Disk(folder="a"), min_bytes=5)),
+        recomputed(Coded(Int8(), Host(ahead=False))),
+        recomputed(Coded(Int8(32))),
         sliced(4, {"x": -2, 1: -3}, -2),
         sliced(4, {"x": -2}, [-2, -1]),
         summed(4, {"x": -2, 1: -1}, each=recomputed(Host()), sums=(0, 2)),
@@ -146,6 +151,28 @@ def test_what_nobody_else_could_find_is_not_saved(seam, use):
     assert "the rule for 'blocks.7': <function mine" in str(caught.value)
 
 
+class Mine(Fp8):
+    """A codec of somebody's own."""
+
+
+class Attic(Host):
+    """A store of somebody's own."""
+
+
+@pytest.mark.parametrize(
+    ("keep", "mend"),
+    [
+        (Coded(Mine()), "encode tensors with Fp8"),
+        (Coded(Fp8(), Attic()), r"keep tensors in Device\(\), Host\(\) or Disk\(\)$"),
+        (Attic(), r"keep tensors in .* or Disk\(\), or in Coded\(…\) of one of them"),
+    ],
+)
+def test_stores_and_codecs_that_nobody_else_could_find_are_not_saved(keep, mend):
+    plan = Plan(rules=(Rule(where="*", seam="iterate", use=in_segments(1, keep=keep)),))
+    with pytest.raises(BadPlanError, match=f"has no name(.|\n)*mend: {mend}"):
+        plan.to_json()
+
+
 def altered(path: list[Any], value: Any) -> str:
     data = json.loads(PLAN.to_json())
     place = data
@@ -190,6 +217,16 @@ def altered(path: list[Any], value: Any) -> str:
             ["rules", 7, "use", "form"],
             "blockd",
             "form is 'blockd'(.|\n)*mend: give one of 'blocked'",
+        ),
+        (
+            ["rules", -10, "use", "keep", "codec", "name"],
+            "fp7",
+            "'fp7'(.|\n)*mend: give one of 'fp8'",
+        ),
+        (
+            ["rules", -10, "use", "keep", "keep", "name"],
+            "coded",
+            "(.|\n)*mend: give one of 'device'",
         ),
         (["rules", -5, "use", "in_dims"], [1], r"in_dims is \[1\], and should be an object"),
         (["recipe"], "bf16", "recipe is 'bf16', and should be an object"),

@@ -10,10 +10,11 @@ from sci_memeff import Plan, Rule
 from sci_memeff._plan_table import in_words
 from sci_memeff._prediction import Action
 from sci_memeff._types import in_turn, plainly
-from sci_memeff.checkpointing import Disk, Host, in_segments, recomputed
+from sci_memeff.checkpointing import Coded, Disk, Host, in_segments, recomputed
 from sci_memeff.chunking import in_slices, sliced, summed, whole
 from sci_memeff.kernels import attend
 from sci_memeff.precision import Computed
+from sci_memeff.precision.codecs import Fp8, Int8
 from sci_memeff.precision.float8 import Float8
 
 from .test_plan import PREDICTION
@@ -43,6 +44,11 @@ def mine(forward, args, kwargs):
         ),
         (in_segments(3), "recomputed 3 at a time"),
         (in_segments((3, 2), keep=Disk()), "recomputed in segments of 3, 2, kept on the disk"),
+        (in_segments(3, keep=Coded(Fp8())), "recomputed 3 at a time, kept in fp8"),
+        (
+            recomputed(Coded(Int8(32, "stochastic"), Host())),
+            "recomputed, kept in int8 in groups of 32, rounded stochastically on the host",
+        ),
         (in_segments(3, leave=2), "recomputed 3 at a time, the last 2 left plain"),
         (
             in_segments(7, inner=in_segments(1)),

@@ -81,9 +81,8 @@ class CodedCopy:
         """Decoded, on its device; SecondDerivativeError in a backward pass that has a graph."""
         if torch.is_grad_enabled() and torch._C._current_graph_task_id() != -1:
             raise SecondDerivativeError(
-                f"a tensor of shape {self._encoded.shape} is kept in fewer bits "
-                f"({self._codec}), and a gradient of what comes back is not to be differentiated "
-                "again",
+                f"a tensor of shape {self._encoded.shape} is kept in {self._codec}, and a gradient "
+                "of what comes back is not to be differentiated again",
                 mend="leave out create_graph=True, or keep the tensors in Device() or Host() "
                 "without a codec",
             )

@@ -19,7 +19,7 @@ from sci_memeff.kernels.codes import (
     encode_groups,
 )
 
-__all__ = ["WIDEST", "check_codec", "coded_bytes", "decode_flat", "encode_flat"]
+__all__ = ["WIDEST", "check_codec", "coded_bytes", "decode_flat", "encode_flat", "told"]
 
 WIDEST = 1024  # numbers of a group: a kernel has all of it in registers
 
@@ -32,6 +32,12 @@ def check_codec(group: int | None, form: CodeFormat, rounding: str) -> None:
             f"a scale cannot be that of {group} numbers",
             mend=f"give a group of 1 to {WIDEST} channels",
         )
+
+
+def told(name: str, group: int | None, rounding: Rounding) -> str:
+    """A codec in words; no `group` where it is the usual one."""
+    words = name if group is None else f"{name} in groups of {group}"
+    return words if rounding == "nearest" else f"{words}, rounded stochastically"
 
 
 def encode_flat(tensor: Tensor, group: int | None, form: CodeFormat, rounding: Rounding) -> Encoded:

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from sci_memeff._types import Encoded
 from sci_memeff.kernels.codes import Rounding
-from sci_memeff.precision.codecs.flat import check_codec, coded_bytes, decode_flat, encode_flat
+from sci_memeff.precision.codecs.flat import (
+    check_codec,
+    coded_bytes,
+    decode_flat,
+    encode_flat,
+    told,
+)
 
 __all__ = ["Fp8"]
 
@@ -32,6 +38,9 @@ class Fp8:
 
     def __post_init__(self) -> None:
         check_codec(self.group, "fp8", self.rounding)
+
+    def __str__(self) -> str:
+        return told("fp8", None if self.group == Fp8.group else self.group, self.rounding)
 
     def encode(self, tensor: Tensor) -> Encoded:
         """Codes and scales; KeptTensorError for dtypes other than those that `Codec` names."""

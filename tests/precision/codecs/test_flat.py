@@ -121,4 +121,11 @@ def test_codecs_are_values():
     assert {Fp8(), Fp8(64), Int8(), Int8(None)} == {Fp8(), Int8()}
     assert Fp8(rounding="stochastic") != Fp8()
     assert all(isinstance(kind(), Codec) for kind in CODECS.values())
-    assert len({repr(codec) for codec in EVERY}) == len(EVERY)
+    assert list(map(str, EVERY)) == [
+        "fp8",
+        "fp8 in groups of 5",
+        "fp8, rounded stochastically",
+        "int8",
+        "int8 in groups of 5",
+        "int8, rounded stochastically",
+    ]
