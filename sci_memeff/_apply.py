@@ -12,7 +12,7 @@ from torch import nn
 from sci_memeff._forward import has_forward, held_forward, put_forward
 from sci_memeff._plan import DEFAULTS, Plan, Rule, Seam
 from sci_memeff.errors import BadPlanError
-from sci_memeff.precision import recipe_of
+from sci_memeff.precision import Float8, recipe_of
 
 __all__ = ["apply", "describe", "restore"]
 
@@ -28,6 +28,7 @@ def apply(model: M, plan: Plan) -> M:
     somebody had put on a module is what is run in the end, and stays when the plan goes.
     BadPlanError, before anything is changed, where a rule matches no seam of this model, or the
     forward of a module of TorchScript, which has none; and for a recipe that does not fit it.
+    PrecisionError for a layer that cannot be computed in FP8 where a rule says it is.
     """
     places = list(_places(model))
     by_seam: dict[Seam, list[_Place]] = {}
@@ -40,6 +41,9 @@ def apply(model: M, plan: Plan) -> M:
             raise _misfit(rule, model, places)
         if rule.seam in _OF_FORWARD:
             _refuse_scripts(rule, matched)
+        if isinstance(rule.use, Float8):
+            for place in matched:
+                rule.use.check(place.module, place.names[0])
         held.update(dict.fromkeys(matched, rule.use))
     for place in places:
         _put(place, held)

@@ -54,7 +54,7 @@ def float8(scaling: Scaling | str = "rowwise_with_gw_hp", *, emulate: bool | Non
     bytes for each element of an operand while it is cast.
 
     BadConfigError for another scaling; MissingPackageError without torchao; PrecisionError, when
-    it is called, for what is no plain `nn.Linear` with multiples of 16 on both sides.
+    it is applied, for what is no plain `nn.Linear` with multiples of 16 on both sides.
     """
     _torchao()
     return Float8(scaling, emulate)
@@ -80,13 +80,26 @@ class Float8:
         return f"FP8 {self.scaling}{', emulated' if self.emulate else ''}"
 
     def emulates(self, device: torch.device) -> bool:
-        """Whether it multiplies in float32 there."""
-        if self.emulate is not None:
-            return self.emulate
-        if device.type == "cuda" and torch.cuda.is_available():
-            since = UNITS_SINCE_ROCM if torch.version.hip else UNITS_SINCE
-            return torch.cuda.get_device_capability(device) < since
-        return device.type not in ("cuda", "cpu")  # a fake GPU counts as one that has the units
+        """Whether it multiplies in float32 there.
+
+        PrecisionError where that is not wanted and nothing else is possible.
+        """
+        if self.emulate or _multiplies_fp8(device):
+            return bool(self.emulate)
+        if self.emulate is None:
+            return True
+        raise PrecisionError(
+            f"{device} has no product of FP8 numbers",
+            mend="let it be emulated: float8(emulate=None), or True",
+        )
+
+    def check(self, layer: nn.Module, name: str) -> None:
+        """Before it is put into a model: PrecisionError for a layer for which it is not possible.
+
+        MissingPackageError without torchao.
+        """
+        _torchao()
+        _refuse(misshapen(layer), f"{name!r}, a {type(layer).__name__},")
 
     def __call__(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -113,16 +126,29 @@ class Float8:
 
 def _checked(forward: Callable[..., Any]) -> nn.Linear:
     """The layer whose forward it is; PrecisionError where FP8 is not possible for it."""
-    module: Any = forward.__self__  # type: ignore[attr-defined]
-    reason = misshapen(module)
+    layer: Any = forward.__self__  # type: ignore[attr-defined]
+    reason = misshapen(layer)
     if reason is None and getattr(forward, "__func__", None) is not nn.Linear.forward:
         reason = "somebody has put another forward on it"
     if reason is not None:
+        _refuse(reason, name_of(forward))
+    return layer
+
+
+def _refuse(reason: str | None, name: str) -> None:
+    if reason is not None:
         raise PrecisionError(
-            f"{name_of(forward)} cannot be computed in FP8: {reason}",
+            f"{name} cannot be computed in FP8: {reason}",
             mend="leave it to bf16: sci_memeff.precision.reasons(model) tells which layers gain",
         )
-    return module
+
+
+def _multiplies_fp8(device: torch.device) -> bool:
+    """Whether torch does there; a GPU that is not there, a fake tensor's, counts as one that can"""
+    if device.type == "cuda" and torch.cuda.is_available():
+        since = UNITS_SINCE_ROCM if torch.version.hip else UNITS_SINCE
+        return torch.cuda.get_device_capability(device) >= since
+    return device.type in ("cuda", "cpu")
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+from importlib import import_module
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from sci_memeff import Plan, Rule, apply, describe, restore, simulate
-from sci_memeff._types import Forward
+from sci_memeff._forward import put_forward
+from sci_memeff._types import Forward, plainly
 from sci_memeff.alphafold.linear import Linear
 from sci_memeff.checkpointing import recomputed
 from sci_memeff.chunking import sliced
@@ -211,6 +213,8 @@ def test_it_is_a_value():
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert other.weight is not layer.weight
         assert torch.equal(other(x), layer(x))
+    plan = Plan(rules=(Rule(where="*", seam="precision", use=use),))
+    assert Plan.from_json(plan.to_json()) == plan
 
 
 @pytest.mark.parametrize(
@@ -223,7 +227,7 @@ def test_where_it_emulates(kind, capability, emulates, monkeypatch):
     device = torch.device(kind)
     assert Float8().emulates(device) == emulates
     assert Float8(emulate=True).emulates(device)
-    assert not Float8(emulate=False).emulates(device)
+    assert emulates or not Float8(emulate=False).emulates(device)
 
 
 def test_no_other_scaling():
@@ -240,11 +244,24 @@ def test_no_other_scaling():
     ],
 )
 def test_a_layer_that_cannot_be_is_named(layer, why):
-    model = nn.ModuleDict({"layers": nn.ModuleList([layer])})
-    apply(model, Plan(rules=(Rule(where="layers.0", seam="precision", use=float8()),)))
-    x = torch.randn(4, getattr(layer, "in_features", 128))
-    with pytest.raises(PrecisionError, match=rf"'layers.0', a .*{why}\n  mend: leave it to bf16"):
-        layer(x)
+    model = nn.ModuleDict({"good": nn.Linear(128, 128), "layers": nn.ModuleList([layer])})
+    message = rf"'layers.0', a {type(layer).__name__}, cannot be .*{why}\n  mend: leave it to bf16"
+    plan = Plan(
+        rules=tuple(
+            Rule(where=where, seam="precision", use=float8()) for where in ("good", "layers.0")
+        )
+    )
+    with pytest.raises(PrecisionError, match=message):
+        apply(model, plan)
+    assert describe(model) == {}
+    put_forward(layer, plainly, float8(), "layers.0")
+    with pytest.raises(PrecisionError, match=message):
+        layer(torch.randn(4, getattr(layer, "in_features", 128)))
+
+
+def test_a_device_that_cannot_multiply_is_told():
+    with pytest.raises(PrecisionError, match=r"mps has no product .*\n  mend: let it be emulated"):
+        Float8(emulate=False).emulates(torch.device("mps"))
 
 
 def test_a_forward_that_somebody_put_there_is_not_passed_over():
@@ -255,8 +272,7 @@ def test_a_forward_that_somebody_put_there_is_not_passed_over():
 
 
 def test_torchao_is_asked_for_by_its_extra(monkeypatch):
-    from sci_memeff.precision import float8 as module
-
+    module = import_module("sci_memeff.precision.float8")  # not the function of that name
     module._torchao.cache_clear()
     monkeypatch.setitem(sys.modules, "torchao.float8", None)
     monkeypatch.setitem(sys.modules, "torchao", None)
@@ -264,6 +280,10 @@ def test_torchao_is_asked_for_by_its_extra(monkeypatch):
     with pytest.raises(MissingPackageError, match=message):
         float8()
     module._products.cache_clear()
-    layer = put(nn.Linear(128, 128), Float8("rowwise", True))
+    use, layer = Float8("rowwise", True), nn.Linear(128, 128)
     with pytest.raises(MissingPackageError, match=message):
-        layer(torch.randn(4, 128))
+        put(layer, use)
+    with pytest.raises(MissingPackageError, match=message):
+        use(layer.forward, (torch.randn(4, 128),), {})
+    with pytest.raises(MissingPackageError, match=message):
+        apply(layer, Plan(recipe="fp8"))
