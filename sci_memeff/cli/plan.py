@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sci_memeff._plan import Plan
 from sci_memeff.cli.failures import readable
+from sci_memeff.cli.progress import work_bar
 from sci_memeff.cli.subjects import (
     Blocks,
     Crop,
@@ -116,7 +113,7 @@ def plan(
     }
     start = time.perf_counter()
     summary: dict[str, object] = {}
-    with _progress() as options["progress"]:
+    with work_bar() as options["progress"]:
         if max_crop:
             batch_at = _batch_at(chosen, budget)
             largest = planner.max_crop(chosen.model, chosen.step, batch_at, **options)
@@ -173,24 +170,3 @@ def _figures(found: Plan) -> dict[str, object]:
         "plain_peak_bytes": prediction.plain_peak_bytes,
         "target": prediction.target,
     }
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A bar on the terminal's error stream, gone when all is done; nothing where there is none."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("planning", total=None)
-
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield tell

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from sci_memeff.training.reports import Beginning, ProteinScore, StepReport
 from sci_memeff.training.scores import known_mean
 
-__all__ = ["Printed", "readable_bytes", "score_table", "skipped_table"]
+__all__ = ["Printed", "readable_bytes", "score_table", "skipped_table", "work_bar"]
 
 LINES = 50  # plain lines of a whole run
 SMOOTHING = 0.9
@@ -129,3 +138,24 @@ def skipped_table(skipped: dict[tuple[str, str], int]) -> Table:
     for (name, reason), count in sorted(skipped.items()):
         table.add_row(escape(name), str(count), escape(reason))
     return table
+
+
+@contextmanager
+def work_bar() -> Iterator[Any]:
+    """A bar on the terminal's error stream, gone when all is done; nothing where there is none."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("planning", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield tell

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sci_memeff.errors import MissingPackageError, VerificationError
 from sci_memeff.measure.table import in_columns
@@ -152,21 +153,19 @@ class Curves:
             axes.set_xlabel("step")
             axes.set_ylabel(f"training {label}")
             axes.grid(alpha=0.3)
-        figure.axes[0].set_yscale("log")
+        figure.axes[0].set_yscale("symlog", linthresh=1.0)  # a run that diverged has no logarithm
         figure.axes[1].legend(fontsize="small")
         figure.savefig(path)
 
     def _draw(self, axes: Any, name: str, kind: str) -> None:
-        rows = [_smoothed(getattr(curve, kind)) for curve in self._of(name)]
-        columns = list(zip(*rows, strict=False))
-        mean = [statistics.fmean(column) for column in columns]
-        steps = range(1, len(mean) + 1)
+        rows = np.stack([_smoothed(getattr(curve, kind)) for curve in self._of(name)])
+        mean = rows.mean(0)
+        steps = np.arange(1, len(mean) + 1)
         axes.plot(steps, mean, label=name, linewidth=2.0 if name == self.baseline else 1.0)
-        if name == self.baseline and len(rows) > 1:
-            away = [SPREAD * statistics.stdev(column) for column in columns]
-            low = [m - a for m, a in zip(mean, away, strict=True)]
-            high = [m + a for m, a in zip(mean, away, strict=True)]
-            axes.fill_between(steps, low, high, alpha=0.2, label=f"{name} ± {SPREAD:g} sd")
+        if name == self.baseline:
+            away = SPREAD * rows.std(0, ddof=1)
+            label = f"{name} ± {SPREAD:g} sd"
+            axes.fill_between(steps, mean - away, mean + away, alpha=0.2, label=label)
 
 
 def _verdict(name: str, own: Sequence[Curve], base: Sequence[Curve]) -> Verdict:
@@ -177,17 +176,20 @@ def _verdict(name: str, own: Sequence[Curve], base: Sequence[Curve]) -> Verdict:
 
 def _away(own: Sequence[float], base: Sequence[float]) -> tuple[float, float]:
     """The mean, and how many standard deviations of the baseline it lies above the baseline's."""
-    mean, middle = statistics.fmean(own), statistics.fmean(base)
+    mean, middle = float(np.mean(own)), float(np.mean(base))
     if mean == middle:
         return mean, 0.0
-    return mean, (mean - middle) / (statistics.stdev(base) or abs(middle) * 1e-6)
+    return mean, (mean - middle) / (float(np.std(base, ddof=1)) or abs(middle) * 1e-6)
 
 
 def _told(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
+    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
 
 
-def _smoothed(values: Sequence[float]) -> list[float]:
+def _smoothed(values: Sequence[float]) -> np.ndarray:
     """Means over so many steps before each."""
     width = max(1, round(SMOOTH * len(values)))
-    return [statistics.fmean(values[max(0, k + 1 - width) : k + 1]) for k in range(len(values))]
+    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - width, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)

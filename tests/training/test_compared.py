@@ -1,6 +1,7 @@
 """Whether curves end as the baseline's do, by its spread over seeds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -67,3 +68,9 @@ def test_what_is_told(tmp_path):
     found.plot(tmp_path / "curves.svg")
     drawn = (tmp_path / "curves.svg").read_text()
     assert drawn.count("<path") > 10
+
+
+def test_curves_that_diverged_are_drawn(tmp_path):
+    broken = [replace(one, losses=(float("nan"),) * 40) for one in curves(2.3, 0.8).curves]
+    Curves(curves=tuple(broken), baseline="fp32").plot(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
