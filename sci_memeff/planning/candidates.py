@@ -16,12 +16,14 @@ from sci_memeff.planning.groups import (
     AttendGroup,
     Choice,
     Group,
+    RecipeGroup,
     Segments,
     SliceGroup,
     StackGroup,
     walked,
 )
 from sci_memeff.planning.survey import Survey, Walked
+from sci_memeff.precision import Recipe
 
 __all__ = ["Space", "State", "space_of"]
 
@@ -37,6 +39,8 @@ class Space:
     stores: tuple[Store, ...]
     attention: Form = "streaming"
     """The form that plans put where attention is."""
+    recipe: Recipe | None = None
+    """That of every plan, where none is a group's to choose."""
 
     @property
     def plain(self) -> State:
@@ -45,7 +49,14 @@ class Space:
 
     def plan(self, state: State) -> Plan:
         """The plan that says this."""
-        return Plan(rules=tuple(self._rules(state)))
+        return Plan(rules=tuple(self._rules(state)), recipe=self.recipe_of(state))
+
+    def recipe_of(self, state: State) -> Recipe | str | None:
+        """What its modules compute in."""
+        for group, choice in zip(self.groups, state, strict=True):
+            if isinstance(group, RecipeGroup) and isinstance(choice, str):
+                return choice
+        return self.recipe
 
     def _rules(self, state: State) -> Iterator[Rule]:
         for group, choice in zip(self.groups, state, strict=True):
@@ -53,11 +64,20 @@ class Space:
 
     def coarse(self) -> list[State]:
         """The states that are always looked at, from the plain one to the leanest."""
-        return self._states(self._thrifts())
+        return self._in_recipes(self._states(self._thrifts()))
 
     def leaner(self) -> list[State]:
         """Those that are looked at where no other one fits: many slices, and slow for it."""
-        return self._states((self._all_in(count), True) for count in (64, 256))
+        thrifts = ((self._all_in(count), True) for count in (64, 256))
+        return self._in_recipes(self._states(thrifts))
+
+    def _in_recipes(self, states: list[State]) -> list[State]:
+        """The same with every recipe that there is to choose, the narrowest last."""
+        found = list(states)
+        for i, group in enumerate(self.groups):
+            if isinstance(group, RecipeGroup):
+                found += [(*s[:i], name, *s[i + 1 :]) for name in group.names for s in states]
+        return found
 
     def _states(self, thrifts: Iterable[tuple[dict[int, Choice], bool]]) -> list[State]:
         found = [self.plain]

@@ -17,7 +17,15 @@ from sci_memeff.checkpointing.stores import ON_DEVICE
 from sci_memeff.chunking import in_slices
 from sci_memeff.kernels import attend
 
-__all__ = ["AttendGroup", "Choice", "Group", "Segments", "SliceGroup", "StackGroup"]
+__all__ = [
+    "AttendGroup",
+    "Choice",
+    "Group",
+    "RecipeGroup",
+    "Segments",
+    "SliceGroup",
+    "StackGroup",
+]
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,24 @@ class AttendGroup:
         """Choices from after `lean` up to `fast`, each faster than the one before."""
         if lean != fast:
             yield fast
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeGroup:
+    """What the whole model computes in; a choice is a recipe's name, None leaves it as it is."""
+
+    names: tuple[str, ...]
+    """Of recipes, the narrowest last."""
+    where: str = "*"
+    tier: Tier = "lossy"
+
+    def rules(self, choice: Choice) -> tuple[Rule, ...]:
+        """None: it is no rule of a plan."""
+        return ()
+
+    def between(self, lean: Choice, fast: Choice) -> Iterator[Choice]:
+        """Nothing: what is on the way in one recipe is on no way in another."""
+        return iter(())
 
 
 def walked(size: int, *, much_shared: bool) -> Any:

@@ -9,19 +9,25 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sci_memeff._apply import apply, describe
+from sci_memeff._plan import Plan
 from sci_memeff._prediction import Tier
 from sci_memeff.checkpointing import Host
+from sci_memeff.errors import BadPlanError
 from sci_memeff.planning.candidates import Space, space_of
 from sci_memeff.planning.foreign import Heard, foreign_groups, known_of
+from sci_memeff.planning.groups import RecipeGroup
 from sci_memeff.planning.rehearsal import Rehearsal
 from sci_memeff.planning.search import Progress, Search
 from sci_memeff.planning.survey import surveyed
 from sci_memeff.planning.targets import Target
+from sci_memeff.precision import Recipe
 
 __all__ = ["Place", "Step", "search_at", "search_of"]
 
 Step = Callable[[nn.Module, Any], Tensor | None]
 Place = Literal["device", "host"]
+SEARCHED = ("bf16", "bf16-pure")  # recipes, the narrowest last
 
 
 def search_of(
@@ -33,13 +39,18 @@ def search_of(
     keep: Sequence[Place] = ("device", "host"),
     allow: Sequence[Tier] = ("exact",),
     optimizer: Callable[[nn.Module], Optimizer] | None = None,
+    recipe: Recipe | None = None,
     progress: Progress | None = None,
 ) -> Search:
     """A search over what one step may do."""
     if progress is not None:
         progress("looking at the step", 0, 1)
-    rehearsal = Rehearsal(model, step, batch, optimizer=optimizer, seconds_of=target.seconds)
-    space = _space(rehearsal, hosts="host" in keep and target.host_link > 0)
+    rehearsal = Rehearsal(
+        model, step, batch, optimizer=optimizer, seconds_of=target.seconds, recipe=recipe
+    )
+    lossy = "lossy" in allow and recipe is None
+    recipes = _recipes_for(rehearsal) if lossy else ()
+    space = _space(rehearsal, recipes, hosts="host" in keep and target.host_link > 0)
     if "rounding" in allow and target.host_link:  # a GPU's own kernels add up in another order
         space = replace(space, attention="auto")
     return Search(rehearsal, space, target, progress)
@@ -48,12 +59,31 @@ def search_of(
 def search_at(search: Search, batch: Any) -> Search:
     """The same for another batch; the one that it is made from is of no use any more."""
     search.rehearsal.take(batch)
-    hosts = any(isinstance(store, Host) for store in search.space.stores)
-    space = replace(_space(search.rehearsal, hosts=hosts), attention=search.space.attention)
+    before = search.space
+    hosts = any(isinstance(store, Host) for store in before.stores)
+    recipes = [name for g in before.groups if isinstance(g, RecipeGroup) for name in g.names]
+    space = replace(_space(search.rehearsal, recipes, hosts=hosts), attention=before.attention)
     return Search(search.rehearsal, space, search.target, search.progress)
 
 
-def _space(rehearsal: Rehearsal, *, hosts: bool) -> Space:
+def _recipes_for(rehearsal: Rehearsal) -> tuple[str, ...]:
+    """Those to choose from: none for a model that they do not fit, such as one in half precision.
+
+    Of several that say the same of this model, the first. FP8 is not among them: a simulation knows
+    its bytes, which are no fewer, and not its time.
+    """
+    found: dict[str, object] = {}
+    for name in SEARCHED:
+        try:
+            seams = describe(apply(rehearsal.model, Plan(recipe=name)))
+        except BadPlanError:
+            return ()
+        if seams not in found.values():
+            found[name] = seams
+    return tuple(found)
+
+
+def _space(rehearsal: Rehearsal, recipes: Sequence[str], *, hosts: bool) -> Space:
     found = known_of(rehearsal.model)
     heard = rehearsal.heard = Heard(rehearsal, found)
     rehearsal.keep_apart(found)
@@ -62,4 +92,6 @@ def _space(rehearsal: Rehearsal, *, hosts: bool) -> Space:
     space = space_of(survey, hosts=hosts, classes=classes)
     groups = (*space.groups, *foreign_groups(rehearsal, heard, found))
     rehearsal.heard = None
-    return replace(space, groups=groups)
+    if recipes:
+        groups = (RecipeGroup(names=tuple(recipes)), *groups)
+    return replace(space, groups=groups, recipe=rehearsal.recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -21,6 +21,7 @@ from sci_memeff.planning.opening import Place, Step, search_at, search_of
 from sci_memeff.planning.prediction import MARGIN, predicted
 from sci_memeff.planning.search import Found, Progress, Search, pareto
 from sci_memeff.planning.targets import Target, bytes_of, chosen_target
+from sci_memeff.precision import Recipe, recipe_of
 
 __all__ = ["MaxCrop", "Objective", "Place", "Step", "max_crop", "plan"]
 
@@ -39,6 +40,7 @@ def plan(
     allow: Sequence[Tier] = ("exact",),
     keep: Sequence[Place] = ("device", "host"),
     optimizer: Callable[[nn.Module], Optimizer] | None = None,
+    recipe: Recipe | str | None = None,
     batches: Iterable[Any] = (),
     batch_at: Callable[[int], Any] | None = None,
     progress: Progress | None = None,
@@ -52,8 +54,10 @@ def plan(
     allocator's margin. `target` is a name in `planning.TARGETS` or a `Target`; the CUDA device that
     is there, else an A100 of 40 GB. `objective="bytes"` asks for the leanest plan instead.
 
-    `allow` are the tiers of what a plan may do, and `keep` where boundaries may live. Of `batches`
-    as well as of `batch`, the largest decide. `batch_at(crop)` lets the error for a budget that
+    `allow` are the tiers of what a plan may do, and `keep` where boundaries may live. `recipe`, or
+    its name in `RECIPES`, is what every plan computes in, the plain one as well; without one, and
+    with "lossy" among `allow`, the recipes for bfloat16 are a choice like others. Of `batches` as
+    well as of `batch`, the largest decide. `batch_at(crop)` lets the error for a budget that
     cannot be met name the largest crop that fits. `progress(what, done, total)` is told of both.
 
     The result's `prediction` says what is expected, its `front()` gives the other plans, and
@@ -66,6 +70,7 @@ def plan(
     _check(objective, allow, keep)
     limit = bytes_of(budget) if budget is not None else int(chosen.memory / (1 + MARGIN))
     options: dict[str, Any] = {"keep": keep, "allow": allow, "optimizer": optimizer}
+    options["recipe"] = None if recipe is None else recipe_of(recipe)
     searches = [
         search_of(model, step, one, chosen, progress=progress, **options)
         for one in worst_batches(batches, batch)
@@ -95,8 +100,8 @@ class Origin:
         """The state as a plan, with all that is expected of it for the batch that needs most."""
         search = self.search.decisive(found.state)
         prediction = predicted(search, search.look(found.state), budget)
-        rules = self.search.space.plan(found.state).rules
-        return Plan(rules=rules, prediction=prediction, _origin=self)
+        plan = self.search.space.plan(found.state)
+        return replace(plan, prediction=prediction, _origin=self)
 
     def front(self) -> Front:
         """From the fastest to the leanest."""
@@ -125,6 +130,7 @@ def max_crop(
     allow: Sequence[Tier] = ("exact",),
     keep: Sequence[Place] = ("device", "host"),
     optimizer: Callable[[nn.Module], Optimizer] | None = None,
+    recipe: Recipe | str | None = None,
     progress: Progress | None = None,
 ) -> MaxCrop:
     """The largest multiple of `granularity`, up to `largest`, with a plan that fits in `budget`.
@@ -135,6 +141,7 @@ def max_crop(
     chosen, limit = chosen_target(target), bytes_of(budget)
     _check("time", allow, keep)
     options: dict[str, Any] = {"keep": keep, "allow": allow, "optimizer": optimizer}
+    options["recipe"] = None if recipe is None else recipe_of(recipe)
     first = batch_at(granularity)
     search = search_of(model, step, first, chosen, progress=progress, **options)
     crop = largest_crop(search, batch_at, limit, largest=largest, granularity=granularity)

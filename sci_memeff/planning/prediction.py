@@ -6,7 +6,7 @@ from sci_memeff._plan_table import in_words
 from sci_memeff._prediction import Action, Prediction
 from sci_memeff._rule import Rule
 from sci_memeff.kernels import attend
-from sci_memeff.planning.groups import AttendGroup, SliceGroup, StackGroup
+from sci_memeff.planning.groups import AttendGroup, RecipeGroup, SliceGroup, StackGroup
 from sci_memeff.planning.search import Found, Search
 
 __all__ = ["MARGIN", "predicted"]
@@ -67,6 +67,15 @@ def _actions(search: Search, found: Found) -> tuple[Action, ...]:
             without = search.look((*state[:i], None, *state[i + 1 :]))
             actions[i] = _action(
                 group.rules(choice)[0], without.peak - found.peak, found.flops - without.flops
+            )
+        elif isinstance(group, RecipeGroup) and choice is not None:
+            without = search.look((*state[:i], None, *state[i + 1 :]))
+            actions[i] = Action(
+                where=group.where,
+                what=f"recipe {choice}",
+                tier=group.tier,
+                saved_bytes=without.peak - found.peak,
+                added_flops=found.flops - without.flops,
             )
     return tuple(actions[i] for i in sorted(actions))
 

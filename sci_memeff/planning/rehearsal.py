@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Optimizer
 
-from sci_memeff._apply import apply, restore
+from sci_memeff._apply import apply
 from sci_memeff._plan import Plan
 from sci_memeff.chunking.slices import abridged
 from sci_memeff.measure.caches import forgetting
@@ -33,6 +33,7 @@ from sci_memeff.planning.stage import Ghosted, Scene, SceneStage
 from sci_memeff.planning.states import learn_states
 from sci_memeff.planning.structure import Structures, signature_of
 from sci_memeff.planning.units import Found, units_of
+from sci_memeff.precision import Recipe
 
 __all__ = ["Rehearsal", "Rehearsed"]
 
@@ -65,7 +66,7 @@ class Rehearsal:
 
     `model` is a module or a function that builds one; `step(model, batch)` returns the loss, or
     None where it has gone backward itself. The optimizer's states are there from the start, as they
-    are from a run's second step on.
+    are from a run's second step on. `recipe` is that of the plain step; each plan has its own.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class Rehearsal:
         *,
         optimizer: Callable[[nn.Module], Optimizer] | None = None,
         seconds_of: CostOf,
+        recipe: Recipe | None = None,
     ) -> None:
+        self.recipe = recipe
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         built = model if isinstance(model, nn.Module) else built_on_meta(model)
         self.model, self.batch = fake_copies(self.mode, built, batch)
@@ -128,8 +131,8 @@ class Rehearsal:
         return self._rehearsed(plays=self.plays)
 
     def under_watch(self, put: Callable[[nn.Module], None]) -> Rehearsed:
-        """Simulate the plain step, with what `put` puts into the seams."""
-        restore(self.model)
+        """Simulate the plain step, with what `put` puts into the seams, in the recipe's dtypes."""
+        apply(self.model, Plan(recipe=self.recipe))
         put(self.model)
         try:
             return self._rehearsed(plays=True)

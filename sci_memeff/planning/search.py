@@ -199,6 +199,9 @@ class Search:
         yield lean
         state = lean
         groups = self.space.groups
+        if not stuck and self.space.recipe_of(lean) != self.space.recipe_of(fast):
+            yield fast
+            return
         free = [i for i in range(len(groups)) if i not in stuck]
         differing = [i for i in free if _is_undone(lean[i], fast[i])]
         for i in sorted(differing, key=lambda i: -self._worth(i, lean)):

@@ -30,11 +30,15 @@ def stacks(use: Any) -> tuple[Rule, ...]:
     )
 
 
+ALL = (*everything_in(8), *stacks(in_segments(2, keep=Host(ahead=False))))
 ALPHAFOLD = {
     "plain": Plan(),
     "some left": Plan(rules=stacks(in_segments(1, leave=1))),
     "two levels": Plan(rules=stacks(in_segments(3, inner=in_segments(1)))),
-    "all": Plan(rules=(*everything_in(8), *stacks(in_segments(2, keep=Host(ahead=False))))),
+    "all": Plan(rules=ALL),
+    "all in bf16": Plan(rules=ALL, recipe="bf16"),
+    "pure bf16": Plan(recipe="bf16-pure"),
+    "all in fp8": Plan(rules=ALL, recipe="fp8"),
 }
 
 

@@ -14,6 +14,7 @@ from sci_memeff.alphafold.transition import Transition
 from sci_memeff.checkpointing import recomputed
 from sci_memeff.chunking import in_slices
 from sci_memeff.planning.structure import Interposed, Structures, signature_of
+from sci_memeff.precision import Computed
 
 
 class Block(nn.Module):
@@ -68,6 +69,7 @@ OTHERS = {
     "buffer": lambda: changed(lambda b: b.register_buffer("buffer", torch.zeros(2))),
     "walk": lambda: changed(planned(in_slices(2), "walk", "transition")),
     "forward": lambda: changed(planned(recomputed(), "forward", "transition")),
+    "precision": lambda: changed(planned(Computed(inputs="bfloat16"), "precision", "linear")),
     "what cannot be compared": lambda: changed(lambda b: setattr(b, "own", bytearray(b"x"))),
     "a module beside the parts": lambda: changed(lambda b: setattr(b, "own", [nn.Linear(1, 1)])),
 }
