@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import nn
 
+from sci_memeff._described import Described
 from sci_memeff._forward import has_forward, held_forward, put_forward
 from sci_memeff._plan import DEFAULTS, Plan, Rule, Seam
 from sci_memeff.errors import BadPlanError
 from sci_memeff.precision import Float8, recipe_of
+from sci_memeff.precision.gains import gains
 
 __all__ = ["apply", "describe", "restore"]
 
@@ -55,14 +57,27 @@ def restore(model: M) -> M:
     return apply(model, Plan())
 
 
-def describe(model: nn.Module) -> dict[str, dict[Seam, Any]]:
-    """What the seams hold that are not at their default, by the name of the module."""
+def describe(model: nn.Module) -> Described:
+    """What the seams hold that are not at their default, by the name of the module.
+
+    `print` shows it as a table, with the reason why a layer is not in FP8 where others are.
+    """
     found: dict[str, dict[Seam, Any]] = {}
+    layers: dict[str, nn.Module] = {}
     for place in _places(model):
         use = _held(place)
         if use != DEFAULTS[place.seam]:
             found.setdefault(place.names[0], {})[place.seam] = use
-    return found
+            layers[place.names[0]] = place.module
+    uses = {name: seams["precision"] for name, seams in found.items() if "precision" in seams}
+    if not any(isinstance(use, Float8) for use in uses.values()):
+        return Described(found)
+    reasons = {
+        name: gains(layers[name])
+        for name, use in uses.items()
+        if isinstance(layers[name], nn.Linear) and not isinstance(use, Float8)
+    }
+    return Described(found, {name: f"no FP8: {why}" for name, why in reasons.items() if why})
 
 
 class _Place(NamedTuple):

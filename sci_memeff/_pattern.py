@@ -8,9 +8,10 @@ from functools import cache
 
 from sci_memeff.errors import BadPlanError
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "starred"]
 
 _RANGE = re.compile(r"<(\d+)-(\d+)>")
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)")
 _MARK = "\ue000"  # a private character: no name of a module has one
 
 
@@ -30,3 +31,8 @@ def compiled(where: str) -> re.Pattern[str]:
         numbers = "|".join(map(str, range(int(low), int(high) + 1)))
         expression = expression.replace(_MARK, rf"(?<!\d)(?:{numbers})(?!\d)", 1)
     return re.compile(expression)
+
+
+def starred(name: str) -> str:
+    """A pattern of all names that differ from this one in numbers alone: `blocks.*.norm`."""
+    return _NUMBER.sub("*", name)

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from sci_memeff import Rule
-from sci_memeff._pattern import compiled
+from sci_memeff._pattern import compiled, starred
 from sci_memeff._types import plainly
 from sci_memeff.errors import BadPlanError
 
@@ -55,3 +55,17 @@ def test_an_empty_range_is_refused_when_the_rule_is_made():
     with pytest.raises(BadPlanError, match="mend: write <3-11>") as caught:
         Rule(where="blocks.<11-3>", seam="forward", use=plainly)
     assert "the range <11-3> in 'blocks.<11-3>' holds no number" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("blocks.3.norm", "blocks.*.norm"),
+        ("3.linear_1.12", "*.linear_1.*"),
+        ("linear1", "linear1"),
+        ("", ""),
+    ],
+)
+def test_a_pattern_of_names_that_differ_in_numbers(name, pattern):
+    assert starred(name) == pattern
+    assert compiled(pattern).match(name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sci_memeff._pattern import compiled
+from sci_memeff._pattern import compiled, starred
 from sci_memeff._plan import Plan, Rule
-from sci_memeff.checkpointing import Host, Store
+from sci_memeff._types import Codec
+from sci_memeff.checkpointing import Coded, Host, Store
 from sci_memeff.checkpointing.stores import ON_DEVICE
 from sci_memeff.kernels import Form
 from sci_memeff.planning.groups import (
@@ -25,7 +25,7 @@ from sci_memeff.planning.groups import (
 from sci_memeff.planning.survey import Survey, Walked
 from sci_memeff.precision import Recipe
 
-__all__ = ["Space", "State", "space_of"]
+__all__ = ["Space", "State", "space_of", "stores_of"]
 
 State = tuple[Choice, ...]
 LATE = Host(ahead=False)  # one boundary less on the device, for which the backward pass waits
@@ -128,10 +128,11 @@ class Space:
         if not stacks:
             return
         for store in self.stores:
-            if store == LATE and not is_lean:
+            place = store.keep if isinstance(store, Coded) else store
+            if place == LATE and not is_lean:
                 continue
             yield {i: Segments(g.count, store=store) for i, g in stacks}
-            if is_lean and store == ON_DEVICE:
+            if is_lean and place == ON_DEVICE:
                 yield {i: self._few(g, thrift, store) for i, g in stacks}
                 yield {i: self._two_levels(g, store) for i, g in stacks}
 
@@ -144,14 +145,20 @@ class Space:
             if isinstance(self.groups[i], SliceGroup) and stack.where in self.groups[i].within  # type: ignore[attr-defined]
         )
         inside = max(stack.saved - sliced, stack.boundary)
-        return Segments(stack.count, decreasing(stack.count, stack.boundary, inside), store=store)
+        lengths = decreasing(stack.count, _kept(stack, store), inside)
+        return Segments(stack.count, lengths, store=store)
 
     @staticmethod
     def _two_levels(stack: StackGroup, store: Store) -> Segments:
         if stack.seam == "forward" or stack.count < 6:
             return Segments(stack.count, store=store)
-        lengths = decreasing(stack.count, stack.boundary, stack.boundary)
+        lengths = decreasing(stack.count, _kept(stack, store), stack.boundary)
         return Segments(stack.count, lengths, two_levels=True, store=store)
+
+
+def _kept(stack: StackGroup, store: Store) -> int:
+    """About what a boundary comes to: codes are half of bfloat16, and less of float32."""
+    return stack.boundary // 2 if isinstance(store, Coded) else stack.boundary
 
 
 def _is_apart(group: Group) -> bool:
@@ -190,10 +197,15 @@ def _filled(count: int, boundary: int, inside: int, num_bytes: int) -> list[int]
     return lengths
 
 
-def space_of(survey: Survey, *, hosts: bool, classes: Mapping[str, type]) -> Space:
+def stores_of(*, hosts: bool, codec: Codec | None) -> tuple[Store, ...]:
+    """Where boundaries may be kept: as they are, and then, if they may, as the codec has them."""
+    places = (ON_DEVICE, Host(), LATE) if hosts else (ON_DEVICE,)
+    return (*places, *(Coded(codec, keep=place) for place in places)) if codec else places
+
+
+def space_of(survey: Survey, *, stores: tuple[Store, ...], classes: Mapping[str, type]) -> Space:
     """The groups that a survey found."""
     groups: list[Group] = [*_attends(survey, classes), *_walks(survey, classes), *_stacks(survey)]
-    stores: tuple[Store, ...] = (ON_DEVICE, Host(), LATE) if hosts else (ON_DEVICE,)
     return Space(tuple(groups), stores)
 
 
@@ -252,10 +264,10 @@ def patterns(
     """
     like: dict[str, list[str]] = {}
     for name in classes:
-        like.setdefault(_starred(name), []).append(name)
+        like.setdefault(starred(name), []).append(name)
     grouped: dict[tuple[str, type], list[str]] = {}
     for name in names:
-        grouped.setdefault((_starred(name), classes[name]), []).append(name)
+        grouped.setdefault((starred(name), classes[name]), []).append(name)
     return [
         run
         for (starred, _), found in grouped.items()
@@ -277,10 +289,6 @@ def _runs(names: list[str], others: set[str]) -> Iterator[tuple[str, tuple[str, 
         matched = tuple(filter(compiled(where).match, names))
         yield where, matched
         names = [name for name in names if name not in matched]
-
-
-def _starred(name: str) -> str:
-    return re.sub(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)", "#", name)
 
 
 def _pattern(names: list[str]) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
+from sci_memeff._pattern import starred
 from sci_memeff.measure.table import in_columns
 
 __all__ = ["Reasons", "gains", "misshapen", "reasons"]
 
 ALIGNED = 16  # elements: FP8 units take no other inner dimension
 SMALLEST = 128  # elements, of an inner dimension that is worth its scales
-_NUMBER = re.compile(r"\.\d+(?=\.|$)")
 
 
 def gains(layer: nn.Module) -> str | None:
@@ -74,7 +73,7 @@ class Reasons(Mapping[str, str | None]):
         counts: dict[tuple[str, ...], int] = {}
         for name, reason in self.found.items():
             c_in, c_out = self.shapes[name]
-            line = (_NUMBER.sub(".*", name), f"{c_in} → {c_out}", reason or "gains")
+            line = (starred(name), f"{c_in} → {c_out}", reason or "gains")
             counts[line] = counts.get(line, 0) + 1
         rows = [(f"{count} × {line[0]}", *line[1:]) for line, count in counts.items()]
         return in_columns(("layers", "shape", "FP8"), rows)
