@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from sci_memeff import Plan, Rule, apply, describe
+from sci_memeff import Plan, Recipe, Rule, apply, describe
 from sci_memeff.checkpointing import recomputed
 
-from .foreign_nets import NETS, answer, assert_same, batch, made
+from .foreign_nets import FLOAT64, NETS, answer, assert_same, batch, made
 
 
 def without_dropout(name: str) -> nn.Module:
@@ -38,12 +38,13 @@ def same_answers(name: str, first: str) -> None:
         assert_same(answer(model, batch(name, seed)), answer(plain, batch(name, seed)))
 
 
-def one_graph(name: str) -> None:
-    """Blocks without buffers are recomputed in the graph that they are a part of."""
+def one_graph(name: str, recipe: Recipe | None = None) -> None:
+    """Blocks without buffers are recomputed, and cast, in the graph that they are a part of."""
     torch.compiler.reset()
     counters.clear()
     plan = Plan(
-        rules=tuple(Rule(where=w, seam="forward", use=recomputed()) for w in NETS[name].units)
+        rules=tuple(Rule(where=w, seam="forward", use=recomputed()) for w in NETS[name].units),
+        recipe=recipe,
     )
     plain, model = without_dropout(name), apply(without_dropout(name), plan)
     model.compile(backend="aot_eager", fullgraph=True)
@@ -59,3 +60,4 @@ if __name__ == "__main__":
     same_answers("encoder", "compile")
     one_graph("encoder")
     one_graph("mixer")
+    one_graph("mixer", FLOAT64)

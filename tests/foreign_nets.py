@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sci_memeff import Plan, Rule
+from sci_memeff import Plan, Recipe, Rule
 from sci_memeff.checkpointing import Host, recomputed
 from sci_memeff.chunking import sliced
 
@@ -104,6 +105,12 @@ NETS = {
         ),
         ("blocks.0.channels", "blocks.1"),
     ),
+}
+# The same with casts of all that is read, which in float64 change no bit of the answer
+FLOAT64 = Recipe(name="float64", products="float64", streams="float64")
+NETS |= {
+    f"{name}, cast": net._replace(plan=replace(net.plan, recipe=FLOAT64))
+    for name, net in NETS.items()
 }
 
 
