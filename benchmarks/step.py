@@ -1,6 +1,6 @@
 """Live bytes of AlphaFold 2's whole training step, simulated: model, losses, Adam and EMA.
 
-    python benchmarks/step.py --preset finetuning [--offload host] [--crop N] [--blocks N] ...
+    python benchmarks/step.py --preset finetuning [--offload host] [--optimizer adam8bit] ...
 
 Two updates are simulated, since Adam's states are there from the second on, on features of the
 preset's sizes. FLOPs are against those of the plain network with one
@@ -14,13 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
+from typing import get_args
 
 import torch
 from plans import DECREASING, a_checkpoint_a_block, whole_network
 
-from sci_memeff import Plan, apply, preset, simulate
+from sci_memeff import RECIPES, Plan, apply, preset, simulate
 from sci_memeff.checkpointing import Device, Host
 from sci_memeff.measure import Measured
+from sci_memeff.training.config import OptimizerKind
 from sci_memeff.training.setup import Setup, alphafold_setup
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -39,9 +42,10 @@ def simulated(setup: Setup, plan: Plan) -> Measured:
 
 def main(arguments: list[str]) -> None:
     given = parsed(arguments)
+    settings = preset(given.preset)
     setup = alphafold_setup(
-        preset(given.preset),
-        dtype=DTYPES[given.dtype],
+        replace(settings, optimizer=replace(settings.optimizer, kind=given.optimizer)),
+        dtype=torch.float32 if given.recipe else DTYPES[given.dtype],
         crop=given.crop,
         num_evoformer_blocks=given.blocks,
         passes=given.passes,
@@ -49,6 +53,7 @@ def main(arguments: list[str]) -> None:
     keep = Host() if given.offload == "host" else Device()
     lengths = tuple(given.lengths) if given.lengths else (1,) if given.offload else DECREASING
     plan = whole_network(given.rows, lengths, keep, two_levels=given.two_levels)
+    plan = replace(plan, recipe=given.recipe)
     ours = simulated(setup, plan)
     print(ours)
     kinds = ours.by_kind
@@ -58,7 +63,7 @@ def main(arguments: list[str]) -> None:
         "states_bytes": states,
     }
     if not given.no_flops:
-        once = simulated(setup, a_checkpoint_a_block())
+        once = simulated(setup, replace(a_checkpoint_a_block(), recipe=given.recipe))
         print(f"\na checkpoint a block: {once.peak / 2**30:.2f} GiB, {once.flops:.4g} FLOP")
         result["flops_ratio"] = round(ours.flops / once.flops, 4)
     print(json.dumps(result))
@@ -75,6 +80,12 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--passes", type=int, default=1, help="recycling passes, the last included")
     parser.add_argument(
         "--dtype", choices=DTYPES, default="bf16", help="of weights and activations"
+    )
+    parser.add_argument(
+        "--recipe", choices=RECIPES, help="what modules compute in, of weights in fp32"
+    )
+    parser.add_argument(
+        "--optimizer", choices=get_args(OptimizerKind), default="adam", help="how moments are kept"
     )
     parser.add_argument("--rows", type=int, default=32, help="rows of a slice")
     parser.add_argument(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
+
+from sci_memeff import AlphaFold, preset
 
 from .command import printed
 
@@ -45,3 +50,12 @@ def test_a_real_step(real_data):
     assert compared["loss"] == pytest.approx(result["loss"], rel=0.02)
     assert compared["loss_difference"] < 1e-6
     assert compared["worst_gradient_difference"] < 1e-5
+
+
+def test_moments_in_low_bits_take_fewer_bytes():
+    small = ("--blocks", "1", "--crop", "16", "--rows", "9999", "--lengths", "1", "--no-flops")
+    _, result = printed("step", "--preset", "initial_training", *small, "--optimizer", "adam8bit")
+    with torch.device("meta"):
+        model = AlphaFold(replace(preset("initial_training").model, num_evoformer_blocks=1))
+    num = sum(p.numel() for p in model.parameters())
+    assert 14 * num < result["states_bytes"] < 15 * num  # 20 with moments as they are
