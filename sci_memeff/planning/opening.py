@@ -12,16 +12,17 @@ from torch.optim import Optimizer
 from sci_memeff._apply import apply, describe
 from sci_memeff._plan import Plan
 from sci_memeff._prediction import Tier
-from sci_memeff.checkpointing import Host
-from sci_memeff.errors import BadPlanError
-from sci_memeff.planning.candidates import Space, space_of
+from sci_memeff.checkpointing import Coded, Store
+from sci_memeff.errors import BadPlanError, SecondDerivativeError
+from sci_memeff.planning.candidates import Space, space_of, stores_of
 from sci_memeff.planning.foreign import Heard, foreign_groups, known_of
-from sci_memeff.planning.groups import RecipeGroup
+from sci_memeff.planning.groups import RecipeGroup, Segments
 from sci_memeff.planning.rehearsal import Rehearsal
 from sci_memeff.planning.search import Progress, Search
 from sci_memeff.planning.survey import surveyed
 from sci_memeff.planning.targets import Target
 from sci_memeff.precision import Recipe
+from sci_memeff.precision.codecs import Fp8
 
 __all__ = ["Place", "Step", "search_at", "search_of"]
 
@@ -48,21 +49,25 @@ def search_of(
     rehearsal = Rehearsal(
         model, step, batch, optimizer=optimizer, seconds_of=target.seconds, recipe=recipe
     )
-    lossy = "lossy" in allow and recipe is None
-    recipes = _recipes_for(rehearsal) if lossy else ()
-    space = _space(rehearsal, recipes, hosts="host" in keep and target.host_link > 0)
+    lossy = "lossy" in allow
+    recipes = _recipes_for(rehearsal) if lossy and recipe is None else ()
+    hosts = "host" in keep and target.host_link > 0
+    space = _space(rehearsal, recipes, stores_of(hosts=hosts, codec=Fp8() if lossy else None))
     if "rounding" in allow and target.host_link:  # a GPU's own kernels add up in another order
         space = replace(space, attention="auto")
-    return Search(rehearsal, space, target, progress)
+    search = Search(rehearsal, space, target, progress)
+    if _refuses_codes(search):
+        search.space = replace(space, stores=stores_of(hosts=hosts, codec=None))
+    return search
 
 
 def search_at(search: Search, batch: Any) -> Search:
     """The same for another batch; the one that it is made from is of no use any more."""
     search.rehearsal.take(batch)
     before = search.space
-    hosts = any(isinstance(store, Host) for store in before.stores)
     recipes = [name for g in before.groups if isinstance(g, RecipeGroup) for name in g.names]
-    space = replace(_space(search.rehearsal, recipes, hosts=hosts), attention=before.attention)
+    space = _space(search.rehearsal, recipes, before.stores)
+    space = replace(space, attention=before.attention)
     return Search(search.rehearsal, space, search.target, search.progress)
 
 
@@ -83,13 +88,25 @@ def _recipes_for(rehearsal: Rehearsal) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _space(rehearsal: Rehearsal, recipes: Sequence[str], *, hosts: bool) -> Space:
+def _refuses_codes(search: Search) -> bool:
+    """Whether the step differentiates a gradient of what a plan would have it encode."""
+    for state in search.space.coarse():
+        if any(isinstance(c, Segments) and isinstance(c.store, Coded) for c in state):
+            try:
+                search.look(state)
+            except SecondDerivativeError:
+                return True
+            break
+    return False
+
+
+def _space(rehearsal: Rehearsal, recipes: Sequence[str], stores: tuple[Store, ...]) -> Space:
     found = known_of(rehearsal.model)
     heard = rehearsal.heard = Heard(rehearsal, found)
     rehearsal.keep_apart(found)
     survey = surveyed(rehearsal)
     classes = {name: type(module) for module, name in rehearsal.names.items()}
-    space = space_of(survey, hosts=hosts, classes=classes)
+    space = space_of(survey, stores=stores, classes=classes)
     groups = (*space.groups, *foreign_groups(rehearsal, heard, found))
     rehearsal.heard = None
     if recipes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sci_memeff._plan_table import in_words
-from sci_memeff._prediction import Action, Prediction
+from sci_memeff._prediction import Action, Prediction, Tier
 from sci_memeff._rule import Rule
+from sci_memeff.checkpointing import Coded
 from sci_memeff.kernels import attend
 from sci_memeff.planning.groups import AttendGroup, RecipeGroup, SliceGroup, StackGroup
 from sci_memeff.planning.search import Found, Search
@@ -84,7 +87,13 @@ def _action(rule: Rule, saved_bytes: int | float, added_flops: int | float) -> A
     return Action(
         where=rule.where,
         what=in_words(rule.use),
-        tier="rounding" if rule.use == attend("auto") else "exact",
+        tier=_tier(rule.use),
         saved_bytes=int(saved_bytes),
         added_flops=int(added_flops),
     )
+
+
+def _tier(use: Any) -> Tier:
+    if isinstance(getattr(use, "keep", None), Coded):
+        return "lossy"
+    return "rounding" if use == attend("auto") else "exact"

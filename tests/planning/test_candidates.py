@@ -11,7 +11,7 @@ from torch import nn
 
 from sci_memeff import Plan, Rule
 from sci_memeff._pattern import compiled
-from sci_memeff.checkpointing import Host, InSegments
+from sci_memeff.checkpointing import Coded, Host, InSegments
 from sci_memeff.checkpointing.stores import ON_DEVICE
 from sci_memeff.planning.candidates import (
     LATE,
@@ -19,6 +19,7 @@ from sci_memeff.planning.candidates import (
     decreasing,
     patterns,
     space_of,
+    stores_of,
 )
 from sci_memeff.planning.groups import (
     AttendGroup,
@@ -29,6 +30,7 @@ from sci_memeff.planning.groups import (
     walked,
 )
 from sci_memeff.planning.survey import Stack, Survey, Walked
+from sci_memeff.precision.codecs import Fp8
 
 # names of modules
 
@@ -156,7 +158,12 @@ GROUPS: dict[str, tuple[Group, ...]] = {
         StackGroup(where="net.<0-3>", count=4, boundary=7, saved=9, seconds=1.0, seam="forward"),
     ),
 }
-STORES = {"device": (ON_DEVICE,), "host": (ON_DEVICE, Host(), LATE)}
+STORES = {
+    "device": stores_of(hosts=False, codec=None),
+    "host": stores_of(hosts=True, codec=None),
+    "codes": stores_of(hosts=False, codec=Fp8()),
+    "codes on the host": stores_of(hosts=True, codec=Fp8()),
+}
 
 
 @pytest.mark.parametrize("stores", STORES)
@@ -171,6 +178,29 @@ def test_the_grid_starts_plain_and_has_nothing_twice(name: str, stores: str) -> 
         assert len(set(rules)) == len(rules)
     assert space.plan(space.plain) == Plan()
     assert len(space.coarse()) == 1 or name != "nothing"
+
+
+def test_stores() -> None:
+    assert STORES["device"] == (ON_DEVICE,)
+    assert STORES["host"] == (ON_DEVICE, Host(), LATE)
+    assert STORES["codes"] == (ON_DEVICE, Coded(Fp8()))
+    coded = tuple(Coded(Fp8(), keep=place) for place in STORES["host"])
+    assert STORES["codes on the host"] == (*STORES["host"], *coded)
+
+
+def test_fewer_boundaries_of_codes_are_more_than_of_tensors() -> None:
+    """They take half of the bytes, so that segments are shorter."""
+    space = Space((STACK,), STORES["codes"])
+    lengths = {
+        store: [
+            len(spread(one.lengths, 8))
+            for (one,) in space.coarse()
+            if isinstance(one, Segments) and one.store == store and len(one.lengths) > 1
+        ]
+        for store in STORES["codes"]
+    }
+    assert lengths[Coded(Fp8())]
+    assert sum(lengths[Coded(Fp8())]) >= sum(lengths[ON_DEVICE])
 
 
 def test_everything_is_tried() -> None:
@@ -235,7 +265,7 @@ def test_a_survey_s_groups() -> None:
         attends={"blocks.0.att.mha": (9, 0.1), "blocks.1.att.mha": (9, 0.1)},
     )
     names = [*survey.walks, *survey.attends]
-    space = space_of(survey, hosts=True, classes=dict.fromkeys(names, nn.Linear))
+    space = space_of(survey, stores=STORES["host"], classes=dict.fromkeys(names, nn.Linear))
     attends, att, mul, stack = space.groups
     assert isinstance(attends, AttendGroup)
     assert (attends.count, attends.saved) == (2, 9)
@@ -248,9 +278,6 @@ def test_a_survey_s_groups() -> None:
     assert mul.rules(7)[0].use == walked(1, much_shared=True)
     assert isinstance(stack.rules(Segments(2))[0].use, InSegments)
     assert space.stores == STORES["host"]
-    assert space_of(survey, hosts=False, classes=dict.fromkeys(names, nn.Linear)).stores == (
-        ON_DEVICE,
-    )
     assert space.plan(("streaming", 2, None, None)).rules == (
         *attends.rules("streaming"),
         Rule(where="blocks.<0-1>.att", seam="walk", use=walked(20, much_shared=False)),
