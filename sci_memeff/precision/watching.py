@@ -77,6 +77,7 @@ class _Log:
         self._modules = {name or "the model": module for name, module in model.named_modules()}
         self._names = {module: name for name, module in self._modules.items()}
         self._inside: list[str] = []
+        self._given_nan = False
         self._notes: list[_Note] = []
         self._magnitudes: list[Tensor] = []
 
@@ -116,8 +117,10 @@ class _Log:
             return
         values = torch.stack([pair.to(magnitudes[0].device) for pair in magnitudes]).tolist()
         for note, (amax, row) in zip(notes, values, strict=True):
-            if amax != amax:
-                raise _made_by(note, self._modules[note.module])
+            if amax != amax and note.what == "input" and not note.within:
+                self._given_nan = True  # and may make no use of it
+            elif amax != amax:
+                raise _made_by(note, self._modules[note.module], given_nan=self._given_nan)
             if note.kind is not None:
                 self.ranges.of(note.module, note.kind).add(amax, row)
 
@@ -144,7 +147,7 @@ def _magnitudes(tensor: Tensor) -> Tensor:
     return torch.stack([amax, torch.where(rows > 0, rows, amax).min()])
 
 
-def _made_by(note: _Note, module: nn.Module) -> PrecisionError:
+def _made_by(note: _Note, module: nn.Module, *, given_nan: bool) -> PrecisionError:
     """Of the first note of a NaN in the order of computing."""
     own = [name for name, p in module.named_parameters(recurse=False) if p.isnan().any()]
     if own:
@@ -156,10 +159,10 @@ def _made_by(note: _Note, module: nn.Module) -> PrecisionError:
         )
     elif note.what == "output":
         wrong = f"{note.module} made a NaN of inputs that held none"
-    elif note.within:
-        wrong = f"{note.within} gave {note.module} a NaN that none of its modules had made"
     else:
-        wrong = f"{note.module} was given a NaN from outside"
+        wrong = f"{note.within} gave {note.module} a NaN that none of its modules had made"
+    if given_nan:
+        wrong += ", after the model itself had been given one"
     return PrecisionError(
         wrong,
         mend="look at what that module divides by and takes roots and logarithms of, restart from "

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from sci_memeff.data.example import Example, Skipped
-from sci_memeff.errors import BadDataError, NoLeanerPlanError
+from sci_memeff.errors import BadDataError, NoLeanerPlanError, PrecisionError
 from sci_memeff.measure.peak import peak_bytes
+from sci_memeff.precision import watch_ranges
 from sci_memeff.training.batch import Batch, last_pass, to_batch
 from sci_memeff.training.config import OptimizerConfig
 from sci_memeff.training.optimizer import ClippedMean, learning_rate, set_learning_rate
@@ -53,13 +54,16 @@ class _Sample:
     lddt_ca: float
     terms: dict[str, float]
     gradient_norm: float
+    maker: str = ""
+    """Of a NaN: the module that made it, in words."""
 
     @property
     def problem(self) -> str:
         """Why the sample must not be learnt from; "" if it may."""
         if not math.isfinite(self.loss):
             bad = [name for name, value in self.terms.items() if not math.isfinite(value)]
-            return f"{self.name}: the loss is {self.loss} (terms not finite: {', '.join(bad)})"
+            terms = f"{self.name}: the loss is {self.loss} (terms not finite: {', '.join(bad)})"
+            return f"{terms}, since {self.maker}" if self.maker else terms
         if not math.isfinite(self.gradient_norm):
             return f"{self.name}: the gradient's norm is {self.gradient_norm}"
         return ""
@@ -159,11 +163,24 @@ class Trainer:
             self._undo(example.name, buffers)
 
         passed = self.memory.run(attempt, undo)
-        norm = math.nan
-        if math.isfinite(passed.loss):
-            released = self.config.release_gradients
-            norm = self.optimizer.released_norm() if released else gradients.take()
-        return _Sample(example.name, passed.loss, passed.lddt_ca, passed.terms, norm)
+        told = (example.name, passed.loss, passed.lddt_ca, passed.terms)
+        if not math.isfinite(passed.loss):
+            return _Sample(*told, math.nan, self._maker(example, sample))
+        released = self.config.release_gradients
+        return _Sample(*told, self.optimizer.released_norm() if released else gradients.take())
+
+    def _maker(self, example: Example, sample: int) -> str:
+        """The module that makes the sample's NaN, found by computing it once more; "" if none."""
+        try:
+            with (
+                torch.no_grad(),
+                sown(self.seed, DROPOUT, sample, device=self.device),
+                watch_ranges(self.model),
+            ):
+                self.model(to_batch(example, self.device))
+        except PrecisionError as error:
+            return error.wrong
+        return ""
 
     def _forward_and_backward(self, batch: Batch) -> _Passed:
         features = last_pass(batch)

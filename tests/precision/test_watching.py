@@ -149,10 +149,25 @@ def test_arithmetic_between_modules_is_its_module_s(model):
         watched(model)
 
 
-def test_a_nan_of_the_batch_is_from_outside(model):
-    message = rf"the model was given a NaN from outside{MEND}"
+def test_a_nan_that_the_model_was_given(model):
+    message = rf"the model gave 0 a NaN .* after the model itself had been given one{MEND}"
     with pytest.raises(PrecisionError, match=message):
         watched(model, torch.full((5, 32), torch.nan))
+
+
+def test_a_nan_that_nobody_reads_is_none(model):
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, batch: dict[str, Tensor]) -> Tensor:
+            return self.model(batch["x"])
+
+    reader = Reader()
+    with watch_ranges(reader) as ranges:
+        reader({"x": torch.randn(5, 32), "labels": torch.full((5,), torch.nan)})
+    assert ranges.found
 
 
 def test_a_nan_of_the_backward_pass(model):

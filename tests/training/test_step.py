@@ -142,3 +142,39 @@ def test_what_is_not_finite_is_not_learnt_from(release, where):
     (report,) = advance(one)
     assert report.updated
     assert one.model.weight.item() < before[0]
+
+
+class Broken(Watched):
+    """Has a layer that makes a NaN of one sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = Layer()
+
+    def forward(self, batch):
+        found = super().forward(batch)
+        return {**found, "value": self.layer(found["value"])}
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    def forward(self, x):
+        self.times += 1
+        return x * (float("nan") if self.times in (2, 3) else 1.0)
+
+
+def test_the_module_that_made_a_nan_is_reported():
+    one = trainer()
+    one.model = Broken()
+    first, second = advance(one, 2)
+    assert not first.updated
+    assert first.problem == (
+        "walk_1: the loss is nan (terms not finite: value), since layer made a NaN of inputs that "
+        "held none"
+    )
+    assert second.updated
+    assert one.model.drawn[2] == one.model.drawn[1]  # looked at once more, with the same noise
+    assert len(one.model.drawn) == 2 * BATCH + 1
