@@ -42,8 +42,10 @@ def gate(
     `plan` may be a recipe, or the name of one. Both draw the same random numbers, so a difference
     is the plan's. Of every module that owns parameters, and of all of them together: the cosine
     between the two gradients, the ratio of their norms, and the relative distance. The gate is
-    passed where the cosine of all together is at least `bar` (by default that of the recipe, see
-    `BARS`) and no gradient is missing or not finite; modules below it are told.
+    passed where the cosine of all together and that of the median module are at least `bar` (by
+    default that of the recipe, see `BARS`) and no gradient is missing or not finite; modules below
+    it are told. Of gradients that vanish but for rounding, as that of a bias which softmax does not
+    see, even float32 has no direction.
 
     The model is not touched: it costs its parameters twice more, and all gradients twice on the
     CPU. BadPlanError for a plan that does not fit the model; BadConfigError for a model without

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,18 @@ class Gated:
 
     @property
     def passed(self) -> bool:
-        """Whether the cosine is high enough, and no gradient is missing or not finite."""
-        return self.cosine >= self.bar and not any(row.is_broken for row in self.rows)
+        """Whether both cosines are high enough, and no gradient is missing or not finite.
+
+        Few modules may have most of the whole gradient's norm, and an optimizer that divides by
+        second moments moves all others as far, so the median module's has to be as high.
+        """
+        enough = self.cosine >= self.bar and self.median >= self.bar
+        return enough and not any(row.is_broken for row in self.rows)
+
+    @property
+    def median(self) -> float:
+        """Of the modules' cosines."""
+        return statistics.median(row.cosine for row in self.rows)
 
     @property
     def worst(self) -> GatedModule:
@@ -74,7 +85,8 @@ class Gated:
         worst = self.worst
         raise VerificationError(
             f"{self.name} does not pass: the gradient's cosine with float32's is "
-            f"{self.cosine:.5f}, and {self.bar:g} is asked for; the worst module is {worst.name} "
+            f"{self.cosine:.5f}, the median module's {self.median:.5f}, and {self.bar:g} is asked "
+            f"for; the worst module is {worst.name} "
             f"with {worst.cosine:.5f}",
             mend="use a wider recipe, or name that module among the recipe's islands",
         )
@@ -85,6 +97,7 @@ class Gated:
             "passed": self.passed,
             "recipe": self.name,
             "gradient_cosine": self.cosine,
+            "median_cosine": self.median,
             "worst_module": self.worst.name,
             "worst_cosine": self.worst.cosine,
             "norm_ratio": self.norm_ratio,
@@ -120,7 +133,8 @@ class Gated:
         verdict = "passed" if self.passed else "NOT passed"
         lines = [
             f"{self.name}: {verdict}, the cosine of the whole gradient with float32's is "
-            f"{self.cosine:.6f}, and at least {self.bar:g} is asked for",
+            f"{self.cosine:.6f}, of the median module {self.median:.6f}; at least {self.bar:g} is "
+            "asked for",
             f"  its norm is {self.norm_ratio:.4f} of float32's, its relative error "
             f"{self.error:.2e}",
             f"  {len(self.below)} of {len(self.rows)} modules are below that by themselves",
