@@ -12,6 +12,7 @@ import typer
 
 from sci_memeff._plan import Plan
 from sci_memeff.cli.failures import readable
+from sci_memeff.cli.gate import RecipeName
 from sci_memeff.cli.progress import work_bar
 from sci_memeff.cli.subjects import (
     Blocks,
@@ -48,6 +49,10 @@ AlphaFold 2's fine-tuning within 6 GiB, kept in a file for --plan of the other c
 The same with nothing in the host's memory, and every plan that none betters, with a picture:
 
     sci-memeff plan --preset finetuning --budget 6GiB --no-host --front --plot front.png
+
+With weights in float32, and what they are multiplied with in bfloat16:
+
+    sci-memeff plan --preset finetuning --budget 6GiB --recipe bf16-pure --out plan.json
 
 How many residues fit on a card:
 
@@ -87,6 +92,10 @@ def plan(
         typer.Option(help="What may change: exact, unless more is named; may be repeated."),
     ] = None,
     dtype: Dtype = DtypeName.bf16,
+    recipe: Annotated[
+        RecipeName | None,
+        typer.Option(help="What modules compute in, of weights in float32; instead of --dtype."),
+    ] = None,
     crop: Crop = None,
     blocks: Blocks = None,
     passes: Passes = None,
@@ -104,12 +113,14 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Plan a training step for a number of bytes, without running it."""
+    dtype = dtype if recipe is None else DtypeName.fp32
     chosen = subject(function, preset_name, dtype, crop=crop, blocks=blocks, passes=passes)
     options: dict[str, Any] = {
         "budget": budget,
         "target": target,
         "keep": ("device",) if no_host else ("device", "host"),
         "optimizer": chosen.optimizer,
+        "recipe": recipe,
     }
     start = time.perf_counter()
     summary: dict[str, object] = {}

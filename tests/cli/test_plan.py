@@ -100,3 +100,13 @@ def test_the_most_residues_that_fit(monkeypatch):
     assert asked["residues"] == 24
     assert asked["budget"] == "60MiB"
     assert asked["keep"] == ("device",)
+
+
+def test_a_plan_in_a_recipe(tmp_path):
+    out, small = tmp_path / "plan.json", (OWN, "--budget", "80KB", "--target", "cpu", "--json")
+    result = run(*small, "--recipe", "bf16", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("recipe bf16: products in bfloat16")
+    assert Plan.load(out).recipe.name == "bf16"
+    found, wide = (json.loads(each.stdout.splitlines()[-1]) for each in (result, run(*small)))
+    assert found["plain_peak_bytes"] < wide["plain_peak_bytes"]
