@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sci_memeff.cli.devices import chosen_device
 from sci_memeff.cli.failures import readable
+from sci_memeff.cli.gate import RecipeName
 from sci_memeff.cli.progress import Printed, score_table, skipped_table
 from sci_memeff.cli.subjects import PresetName
 from sci_memeff.errors import BadConfigError
@@ -90,6 +91,10 @@ def train(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare planned and plain gradients first.")
     ] = False,
+    recipe: Annotated[
+        RecipeName | None,
+        typer.Option(help="What modules compute in: else the settings' own, float32."),
+    ] = None,
 ) -> None:
     """Train AlphaFold 2 on real structures.
 
@@ -107,6 +112,7 @@ def train(
         seed=settings.run.seed if seed is None else seed,
         budget=settings.run.budget if budget is None else budget,
         verify=settings.run.verify or verify,
+        recipe=settings.run.recipe if recipe is None else recipe.value,
     )
     console = Console()
     with Printed(console) as reporter:

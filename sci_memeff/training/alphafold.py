@@ -14,7 +14,12 @@ from sci_memeff.alphafold.model import AlphaFold
 from sci_memeff.data.dataset import TrainingData
 from sci_memeff.data.sources.index import Record
 from sci_memeff.data.sources.layout import DataFolder
-from sci_memeff.training.budgets import leaner_plans, plan_for_run, verify_for_run
+from sci_memeff.training.budgets import (
+    leaner_plans,
+    plan_for_run,
+    recipe_for_run,
+    verify_for_run,
+)
 from sci_memeff.training.folder import RunFolder, make_folder
 from sci_memeff.training.loop import Fitted, Parts, fit
 from sci_memeff.training.presets import Preset
@@ -56,6 +61,10 @@ def train_alphafold(
         load_any(model, weights, tell.noted)
     device = torch.device(device)
     planned = _planned(settings, where, device, resume, tell)
+    front = leaner_plans(settings, device) if planned is None else planned.front
+    recipe = recipe_for_run(settings)
+    if planned is None and not resume and recipe is not None:
+        planned = Plan(recipe=recipe)
     if run.verify and (planned is not None or where.plan.exists()):
         in_force = planned or Plan.load(where.plan)
         tell.noted(verify_for_run(settings, in_force, proteins, device))
@@ -66,7 +75,7 @@ def train_alphafold(
         proteins.validation(),
         fingerprint=_fingerprint(proteins.records),
         plan=planned,
-        front=leaner_plans(settings, device) if planned is None else planned.front,
+        front=front,
     )
     _tell_dropped(proteins.dropped, tell)
     return fit(parts, settings, folder, device=device, resume=resume, reporter=reporter)

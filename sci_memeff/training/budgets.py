@@ -11,6 +11,7 @@ from sci_memeff._plan import Plan
 from sci_memeff.data.example import Example
 from sci_memeff.errors import BadDataError
 from sci_memeff.planning import planner
+from sci_memeff.planning.gate import gate
 from sci_memeff.planning.verify import verify
 from sci_memeff.training.batch import Batch, first_residues, to_batch
 from sci_memeff.training.folder import RunFolder
@@ -19,7 +20,7 @@ from sci_memeff.training.settings import read_settings
 from sci_memeff.training.setup import Setup, alphafold_setup
 from sci_memeff.training.stream import Data
 
-__all__ = ["leaner_plans", "plan_for_run", "setup_of_run", "verify_for_run"]
+__all__ = ["leaner_plans", "plan_for_run", "recipe_for_run", "setup_of_run", "verify_for_run"]
 
 LOOKED_AT = 100  # samples, for one to verify on
 LEAST = 16  # residues of the smallest sample to verify on
@@ -43,6 +44,11 @@ def plan_for_run(
     return _planned(settings, device, budget)
 
 
+def recipe_for_run(settings: Preset) -> str | None:
+    """What the run computes in; None where nothing is cast."""
+    return None if settings.run.recipe == "fp32" else settings.run.recipe
+
+
 def leaner_plans(settings: Preset, device: torch.device) -> Callable[[], Sequence[Plan]]:
     """The front of the run's step, for when memory is short: found when it is asked for."""
     return lambda: _planned(settings, device, None).front()
@@ -52,10 +58,14 @@ def verify_for_run(settings: Preset, in_force: Plan, data: Data, device: torch.d
     """Compare the planned with the plain step on the first sample; the table of it.
 
     With random weights, since fresh ones have few gradients; at a smaller crop where the plain step
-    does not fit. VerificationError where they differ.
+    does not fit. A recipe's gradients are gated against float32's instead. VerificationError where
+    they differ.
     """
     setup = setup_of_run(settings)
     batch = to_batch(_first(data), device)
+    if in_force.recipe is not None:
+        model = setup.real_model().to(device)
+        return str(gate(model, setup.step, batch, in_force).raise_if_bad())
     crops = _halves(batch["aatype"].shape[1])
     found = verify(
         setup.real_model().to(device),
@@ -77,6 +87,7 @@ def _planned(settings: Preset, device: torch.device, budget: str | None) -> Plan
         target="cpu" if device.type == "cpu" else None,
         optimizer=setup.optimizer,
         batch_at=setup.batch_at,
+        recipe=recipe_for_run(settings),
     )
 
 

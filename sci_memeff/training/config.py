@@ -18,6 +18,7 @@ __all__ = [
     "GaLoreConfig",
     "OptimizerConfig",
     "OptimizerKind",
+    "RecipeName",
     "RunConfig",
     "SpikeConfig",
 ]
@@ -25,6 +26,7 @@ __all__ = [
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+RecipeName = Literal["fp32", "bf16", "bf16-pure", "fp8"]
 OptimizerKind = Literal["adam", "adam8bit", "adam4bit", "adamfp8", "galore", "offloaded"]
 
 
@@ -148,6 +150,7 @@ class RunConfig:
     `budget` is how many bytes of the device a step may take, such as "8GiB": the run is planned for
     it, and does what it must to need no more. Without one nothing is planned beforehand. `verify`
     compares the planned step with the plain one before the first update, gradient by gradient.
+    `recipe` says what modules compute in, see docs/precision.md; weights are float32 in all.
     """
 
     steps: Positive = 78_125
@@ -159,6 +162,7 @@ class RunConfig:
     cache_dir: str | None = None
     budget: str | None = None
     verify: bool = False
+    recipe: RecipeName = "fp32"
 
 
 FREE_SETTINGS = frozenset(

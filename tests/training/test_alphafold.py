@@ -3,10 +3,12 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+from sci_memeff import Plan
 from sci_memeff.alphafold.config import ModelConfig
 from sci_memeff.alphafold.losses import AlphaFoldLoss
 from sci_memeff.alphafold.model import AlphaFold
@@ -15,7 +17,9 @@ from sci_memeff.data.features.pipeline import training_example
 from sci_memeff.data.proteins.reading import read_chain, read_prediction
 from sci_memeff.data.sources.layout import DataFolder
 from sci_memeff.errors import BadDataError
+from sci_memeff.precision import RECIPES
 from sci_memeff.training import preset, train_alphafold
+from sci_memeff.training.config import RecipeName
 from sci_memeff.training.inference import load_model
 from sci_memeff.training.presets import Preset
 from sci_memeff.training.randomness import sown
@@ -164,3 +168,22 @@ def test_folder_without_proteins_is_refused_before_anything_is_written(tmp_path)
     with pytest.raises(BadDataError, match="nothing to train on"):
         train_alphafold(tiny(1), tmp_path / "empty", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_a_recipe_is_planned_in_it_and_resumed_in_it(tmp_path):
+    settings = tiny(2)
+    settings = replace(settings, run=replace(settings.run, recipe="bf16"))
+    train_alphafold(settings, DATA, tmp_path / "whole")
+    assert Plan.load(tmp_path / "whole" / "plan.json") == Plan(recipe="bf16")
+    train_alphafold(tiny(2), DATA, tmp_path / "exact")
+    whole, plain = ([float(loss) for loss in losses(tmp_path / x)] for x in ("whole", "exact"))
+    assert whole == pytest.approx(plain, rel=0.05)
+    assert whole[1] != plain[1]  # before the first update, most layers give zeros
+    first = replace(settings, run=replace(settings.run, steps=1))
+    train_alphafold(first, DATA, tmp_path / "cut")
+    train_alphafold(settings, DATA, tmp_path / "cut", resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_settings_name_every_recipe():
+    assert get_args(RecipeName) == tuple(RECIPES)
