@@ -36,15 +36,15 @@ def batch() -> dict[str, Tensor]:
     return {k: v.float() if v.is_floating_point() else v for k, v in random_batch(1, 16).items()}
 
 
-def answer(model: nn.Module) -> dict[str, Tensor]:
+def answer(model: nn.Module, given: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Some outputs, and the gradients of all parameters."""
     model.zero_grad()
-    outputs = model(batch())
+    outputs = model(given or batch())
     g = torch.Generator().manual_seed(0)
     weights = [torch.randn(outputs[n].shape, generator=g) for n in SMOOTH]
     torch.autograd.backward(
         [outputs[n] for n in SMOOTH],
-        [w.to(outputs[n].dtype) for n, w in zip(SMOOTH, weights, strict=True)],
+        [w.to(outputs[n]) for n, w in zip(SMOOTH, weights, strict=True)],
     )
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return found | {name: outputs[name].detach() for name in SMOOTH}
@@ -177,3 +177,17 @@ def test_a_training_step_with_its_losses():
     assert losses["bf16"] == pytest.approx(losses[None], rel=0.02)
     assert losses["bf16-pure"] == pytest.approx(losses[None], rel=0.02)
     assert len(set(losses.values())) == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", RECIPES)
+def test_on_a_gpu(name):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    model = network().cuda()
+    given = {key: x.cuda() for key, x in batch().items()}
+    wanted = answer(model, given)
+    rules = saving(5, Device(), "auto")
+    for plan in (Plan(recipe=name), Plan(recipe=name, rules=rules)):
+        found = answer(apply(model, plan), given)
+        assert error(found, wanted) < 1e-3
