@@ -1,8 +1,11 @@
 """What AlphaFold 2's parameters, gradients, Adam and averages take, and what an update adds.
 
-    python benchmarks/states.py [--real]
+    python benchmarks/states.py [--kinds | --real]
 
 Simulated: two updates of all parameters, whose gradients come out of a loss that costs nothing.
+With --kinds instead what fp32 parameters come to with every kind of optimizer, on the meta device:
+bytes of moments per parameter, bytes at rest (weights, moments, averages) and with gradients, and
+what an update adds to them. The host's share of "offloaded" is not in these.
 With --real the update of fp32 parameters is timed against torch's Adam and average, in turn,
 the median of five; it takes 4 GB. Ends with one line of JSON.
 """
@@ -14,17 +17,22 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from statistics import median
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 import sci_memeff
 from sci_memeff.alphafold.config import model_config
 from sci_memeff.alphafold.model import AlphaFold
-from sci_memeff.training.config import OptimizerConfig
-from sci_memeff.training.states import AdamWithAverage
+from sci_memeff.planning.states import learn_states
+from sci_memeff.training.config import OptimizerConfig, OptimizerKind
+from sci_memeff.training.states import AVERAGE, AdamWithAverage
 
 HELD = OptimizerConfig()
 RELEASED = OptimizerConfig(release_gradients=True, clip_norm=None, batch_size=1)
@@ -73,6 +81,32 @@ def simulated(
     }
 
 
+def of_kinds() -> dict[str, dict[str, float]]:
+    """Of fp32 parameters, with every kind of optimizer."""
+    model = network(torch.float32)
+    num = sum(p.numel() for p in model.parameters())
+    found: dict[str, dict[str, float]] = {}
+    for kind in get_args(OptimizerKind):
+        config = replace(HELD, kind=kind)
+        optimizer = AdamWithAverage(model, config)
+        states = [optimizer.states_of(p) for p in model.parameters()]
+        moments = sum(x.nbytes for s in states for name, x in s.items() if name != AVERAGE)
+        kept, added = moments + 4 * num, 0
+        if kind == "offloaded":
+            moments = kept = 0
+        else:
+            make = partial(AdamWithAverage, config=config)
+            _, kept, added = learn_states(make, model, model, FakeTensorMode())
+        found[kind] = {
+            "moments_per_parameter": round(moments / num, 3),
+            "at_rest_bytes": 4 * num + kept,
+            "with_gradients_bytes": 8 * num + kept,
+            "update_adds_bytes": added,
+        }
+        print(f"{kind:12} " + " ".join(f"{value:15,}" for value in found[kind].values()))
+    return found
+
+
 def timed() -> dict[str, float]:
     """Seconds per update: ours and torch's, in turn."""
     shapes = [p.shape for p in network(torch.float32).parameters()]
@@ -96,7 +130,11 @@ def timed() -> dict[str, float]:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--real", action="store_true", help="time an update too")
+    parser.add_argument("--kinds", action="store_true", help="of every kind of optimizer")
     options = parser.parse_args(arguments)
+    if options.kinds:
+        print(json.dumps(of_kinds()))
+        return
     rows: dict[str, dict[str, int]] = {
         "fp32": simulated(lambda m: AdamWithAverage(m, HELD), torch.float32),
         "fp32, released": simulated(lambda m: AdamWithAverage(m, RELEASED), torch.float32),

@@ -45,7 +45,9 @@ Go on after an interruption, with the same losses as if there had been none:
 **Settings file**
 
 Every setting of a run stands in its config.yaml. A file for --config need hold only what differs
-from the preset, e.g. `optimizer: {learning_rate: 0.0005}`.
+from the preset, e.g. `optimizer: {learning_rate: 0.0005}`. `optimizer: {kind: adam8bit}` keeps
+Adam's moments in 8 bits (also adam4bit, adamfp8, galore, offloaded); `optimizer: {spikes: {ratio:
+5000}}` cuts gradients that are out of all proportion.
 
 **Exit codes**
 
