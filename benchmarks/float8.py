@@ -14,6 +14,9 @@ Ends with one line of JSON: {"shares": {WIDTH: [initial, fine-tuning]}, CASE: {"
 "median", "below", "below_share", "worst_module", "worst"}}; `below` counts modules whose cosine is
 less than 0.99, and `below_share` is their part of the gradient's squared norm.
 
+With --random, every weight is drawn at random instead, gates and last layers too: a network that
+multiplies any error, and that no training leads to.
+
 With --ranges, training goes on under the recipe fp8 instead, the largest magnitudes of what its
 layers multiply are logged, printed together, and drawn: {KIND: {"least", "greatest", "widest"}}.
 """
@@ -159,7 +162,8 @@ def main(arguments: list[str]) -> None:
     )
     batch = features(given, setup.settings)
     torch.manual_seed(0)
-    model = trained(setup, setup.model(), batch, given.updates)
+    fresh = setup.real_model() if given.random else setup.model()
+    model = fresh if given.random else trained(setup, fresh, batch, given.updates)
     if given.ranges is not None:
         apply(model, Plan(recipe="fp8"))
         with watch_ranges(model) as ranges:
@@ -194,6 +198,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=40, help="before the gradients are compared")
     parser.add_argument("--ranges", type=Path, help="draw the ranges of a run there, instead")
     parser.add_argument("--watched", type=int, default=10, help="updates that are watched")
+    parser.add_argument("--random", action="store_true", help="random weights, and no updates")
     parser.add_argument("--no-shares", action="store_true", help="leave out the simulations")
     return parser.parse_args(arguments)
 
