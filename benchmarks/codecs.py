@@ -1,26 +1,41 @@
 """Bytes and errors of tensors kept in 8 bits, beside other ways to spend them.
 
-    python benchmarks/codecs.py
+    python benchmarks/codecs.py [--data DIR]
 
 Bytes are those of the boundaries of AlphaFold 2's stacks, against bfloat16's. Errors are root mean
 squares, relative to the row's, of rows of 256 numbers: normal ones, ones with longer tails, and
 rows of which one channel in 64 is 30 times as large. `powers` of e4m3 are codes of |x|ᵏ: 1 is FP8
 as it is usually scaled, 2 is what `Fp8` does; with a power of two as the scale, or any number.
-Ends with one line of JSON: {"kept_bytes_ratio": {SHAPE: {CODEC}}, "error": {CODEC: {NUMBERS}}}.
+
+With --data, a folder of proteins, also what codes of every boundary do to one step's gradients: the
+network at full width with 4 Evoformer blocks and its losses, random weights without zeros, float32.
+Ends with one line of JSON: {"kept_bytes_ratio": {SHAPE: {CODEC}}, "error": {CODEC: {NUMBERS}},
+"gradients": {CODEC: {"cosine", "worst_cosine", "worst_module"}}}.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from plans import STACKS
+from real_step import features
+from torch import Tensor, nn
 
+from sci_memeff import Plan, Rule, preset
 from sci_memeff._types import Codec
+from sci_memeff.checkpointing import Coded, in_segments
 from sci_memeff.measure.table import in_columns
+from sci_memeff.planning.gate import gate
 from sci_memeff.precision.codecs import Fp8, Int8
+from sci_memeff.training.setup import alphafold_setup
 
 ROWS, CHANNELS = 5000, 256
 SHAPES = {
@@ -36,7 +51,7 @@ CODECS: dict[str, Codec] = {
     "fp8, 128": Fp8(128),
     "fp8, stochastic": Fp8(rounding="stochastic"),
     "int8": Int8(),
-    "int8, 64": Int8(64),
+    "int8, 32": Int8(32),
     "int8, stochastic": Int8(rounding="stochastic"),
 }
 
@@ -76,7 +91,34 @@ def error(found: Tensor, x: Tensor) -> float:
     return float(((found - x).norm(dim=1) / x.norm(dim=1)).mean())
 
 
-def main() -> None:
+def gradients(given: argparse.Namespace) -> dict[str, Any]:
+    settings = preset("initial_training")
+    data = replace(settings.data, max_msa_clusters=48, max_extra_msa=128)
+    setup = alphafold_setup(replace(settings, data=data), crop=48, num_evoformer_blocks=4)
+    batch = features(given, setup.settings)
+    torch.manual_seed(0)
+    model = setup.model()
+    for p in model.parameters():
+        if p.dim() == 2 and not p.any():
+            nn.init.normal_(p, std=p.shape[1] ** -0.5)
+    found = {}
+    for name, codec in CODECS.items():
+        use = in_segments(1, keep=Coded(codec, min_bytes=0))
+        plan = Plan(rules=tuple(Rule(where=stack, seam="iterate", use=use) for stack in STACKS))
+        told = gate(model, setup.step, batch, plan)
+        found[name] = {
+            "cosine": round(told.cosine, 6),
+            "worst_cosine": round(told.worst.cosine, 5),
+            "worst_module": told.worst.name,
+        }
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, help="a folder of proteins, for gradients")
+    parser.add_argument("--chain", default="7zzx_B", help="the protein")
+    given = parser.parse_args(arguments)
     ratios = {
         told: {
             name: codec.bytes(shape, torch.bfloat16) / (2 * torch.Size(shape).numel())
@@ -85,16 +127,22 @@ def main() -> None:
         for told, shape in SHAPES.items()
     }
     rows = [(told, *(f"{r:.4f}" for r in row.values())) for told, row in ratios.items()]
-    print(in_columns(("of bfloat16's bytes", *CODECS), rows))
-    given = numbers()
+    print(in_columns(("of bfloat16's bytes", *CODECS), rows) + "\n")
+    samples = numbers()
     errors = {
-        name: {kind: error(way(x), x) for kind, x in given.items()} for name, way in ways().items()
+        name: {kind: error(way(x), x) for kind, x in samples.items()}
+        for name, way in ways().items()
     }
     rows = [(name, *(f"{e:.2%}" for e in row.values())) for name, row in errors.items()]
-    print(in_columns(("error", *given), rows))
+    print(in_columns(("error", *samples), rows))
     rounded = {n: {k: round(e, 5) for k, e in row.items()} for n, row in errors.items()}
-    print(json.dumps({"kept_bytes_ratio": ratios, "error": rounded}))
+    result: dict[str, Any] = {"kept_bytes_ratio": ratios, "error": rounded}
+    if given.data is not None:
+        result["gradients"] = gradients(given)
+        told = [tuple(map(str, (name, *row.values()))) for name, row in result["gradients"].items()]
+        print("\n" + in_columns(("gradients", "cosine", "worst module's", "which"), told))
+    print(json.dumps(result, ensure_ascii=False))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

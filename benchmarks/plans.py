@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sci_memeff import Plan, Rule
-from sci_memeff.checkpointing import Device, Host, Store, in_segments
+from sci_memeff.checkpointing import Coded, Device, Host, Store, in_segments
 from sci_memeff.chunking import in_slices, whole
 from sci_memeff.kernels import Form, attend
 
-__all__ = ["DECREASING", "a_checkpoint_a_block", "in_rows", "whole_network"]
+__all__ = ["DECREASING", "a_checkpoint_a_block", "in_rows", "lengths_for", "whole_network"]
 
 
 def in_rows(rows: int, attention: Form = "blocked") -> Plan:
@@ -41,6 +41,14 @@ def a_checkpoint_a_block() -> Plan:
 # Of the Evoformer's 48 blocks. A boundary takes about a third of the bytes that a block keeps of
 # its sub-layers' inputs while it is differentiated, so three boundaries less are room for a block.
 DECREASING = (6, 5, 5, 4, 4, 4, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1)
+OF_CODES = (4, 4, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 1)  # which take half as much
+
+
+def lengths_for(keep: Store) -> tuple[int, ...]:
+    """Of the Evoformer's segments; boundaries that are elsewhere take no room here."""
+    if isinstance(keep, Coded):
+        return OF_CODES if keep.keep == Device() else (1,)
+    return DECREASING if keep == Device() else (1,)
 
 
 def whole_network(
@@ -52,7 +60,7 @@ def whole_network(
     keep a slice's probabilities, which long crops make large.
     """
     inner = in_segments(1) if two_levels else None
-    others = 2 if keep == Device() else 1  # boundaries that are elsewhere take no room here
+    others = 2 if keep == Device() else 1
     segments = {
         "*evoformer": in_segments(lengths, inner=inner, keep=keep),
         "*extra_msa_stack": in_segments(others, keep=_not_ahead(keep)),
@@ -65,4 +73,6 @@ def whole_network(
 
 def _not_ahead(keep: Store) -> Store:
     """For the extra MSA, which is large: its way back is short beside a block's work."""
+    if isinstance(keep, Coded) and isinstance(keep.keep, Host):
+        return replace(keep, keep=replace(keep.keep, ahead=False))
     return replace(keep, ahead=False) if isinstance(keep, Host) else keep

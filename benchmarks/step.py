@@ -1,6 +1,6 @@
 """Live bytes of AlphaFold 2's whole training step, simulated: model, losses, Adam and EMA.
 
-    python benchmarks/step.py --preset finetuning [--offload host] [--optimizer adam8bit] ...
+    python benchmarks/step.py --preset finetuning [--offload host] [--codec fp8] [--optimizer …] …
 
 Two updates are simulated, since Adam's states are there from the second on, on features of the
 preset's sizes. FLOPs are against those of the plain network with one
@@ -18,11 +18,12 @@ from dataclasses import replace
 from typing import get_args
 
 import torch
-from plans import DECREASING, a_checkpoint_a_block, whole_network
+from plans import DECREASING, a_checkpoint_a_block, lengths_for, whole_network
 
 from sci_memeff import RECIPES, Plan, apply, preset, simulate
-from sci_memeff.checkpointing import Device, Host
+from sci_memeff.checkpointing import Coded, Device, Host, Store
 from sci_memeff.measure import Measured
+from sci_memeff.precision.codecs import CODECS
 from sci_memeff.training.config import OptimizerKind
 from sci_memeff.training.setup import Setup, alphafold_setup
 
@@ -50,8 +51,9 @@ def main(arguments: list[str]) -> None:
         num_evoformer_blocks=given.blocks,
         passes=given.passes,
     )
-    keep = Host() if given.offload == "host" else Device()
-    lengths = tuple(given.lengths) if given.lengths else (1,) if given.offload else DECREASING
+    keep: Store = Host() if given.offload == "host" else Device()
+    keep = Coded(CODECS[given.codec](), keep) if given.codec else keep
+    lengths = tuple(given.lengths) if given.lengths else lengths_for(keep)
     plan = whole_network(given.rows, lengths, keep, two_levels=given.two_levels)
     plan = replace(plan, recipe=given.recipe)
     ours = simulated(setup, plan)
@@ -75,6 +77,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
         "--preset", choices=("initial_training", "finetuning"), default="finetuning"
     )
     parser.add_argument("--offload", choices=("host",), help="where boundaries live, if not here")
+    parser.add_argument("--codec", choices=CODECS, help="boundaries in 8 bits")
     parser.add_argument("--crop", type=int, help="residues, if not the preset's")
     parser.add_argument("--blocks", type=int, default=48, help="Evoformer blocks")
     parser.add_argument("--passes", type=int, default=1, help="recycling passes, the last included")
@@ -92,7 +95,8 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
         "--lengths",
         type=int,
         nargs="+",
-        help=f"blocks recomputed at a time, in order; {DECREASING}, or 1 with --offload",
+        help=f"blocks recomputed at a time, in order; {DECREASING}, shorter with --codec, or 1 "
+        "with --offload",
     )
     parser.add_argument("--two-levels", action="store_true", help="recompute single blocks as well")
     parser.add_argument("--no-flops", action="store_true", help="leave out the network to compare")

@@ -22,7 +22,7 @@ def test_the_simulated_step():
     assert result["peak_bytes"] < 0.85 * 2**30 * float(plain.split()[4])
 
 
-def test_boundaries_on_the_host_are_not_on_the_device():
+def test_boundaries_on_the_host_are_not_on_the_device_and_codes_are_half():
     small = (
         "--preset",
         "initial_training",
@@ -34,11 +34,11 @@ def test_boundaries_on_the_host_are_not_on_the_device():
         "--rows",
         "9999",
     )
-    here, there = (
-        printed("step", *small, "--lengths", "1", *offload)[1]["peak_bytes"]
-        for offload in ((), ("--offload", "host"))
+    here, there, coded = (
+        printed("step", *small, "--lengths", "1", *options)[1]["peak_bytes"]
+        for options in ((), ("--offload", "host"), ("--codec", "fp8"))
     )
-    assert there < here
+    assert there < coded < here
 
 
 def test_a_real_step(real_data):
