@@ -16,6 +16,8 @@ from sci_memeff.alphafold.weights import load_weights
 from sci_memeff.data import DataConfig, DataFolder, TrainingData, make_batch
 from sci_memeff.measure import Measured, measure, simulate
 from sci_memeff.planning import max_crop, plan
+from sci_memeff.planning.gate import gate
+from sci_memeff.planning.gated import Gated
 from sci_memeff.planning.verified import Verified
 from sci_memeff.planning.verify import verify
 from sci_memeff.precision import RECIPES, Recipe
@@ -28,6 +30,7 @@ __all__ = [
     "AlphaFoldLoss",
     "DataConfig",
     "DataFolder",
+    "Gated",
     "LossConfig",
     "Measured",
     "ModelConfig",
@@ -41,6 +44,7 @@ __all__ = [
     "apply",
     "describe",
     "fit",
+    "gate",
     "load_weights",
     "make_batch",
     "max_crop",

@@ -15,13 +15,13 @@ from sci_memeff.errors import BadDataError
 ROOT = Path(__file__).parents[2]
 
 FLAGS = {
-    "train": "--budget --config --data --device --out --preset --resume --seed --steps --verify "
-    "--weights",
+    "train": "--budget --config --data --device --out --preset --recipe --resume --seed --steps "
+    "--verify --weights",
     "plan": "--allow --blocks --budget --crop --dtype --front --json --max-crop --no-host --out "
-    "--passes --plot --preset --target",
+    "--passes --plot --preset --recipe --target",
     "predict": "--alignments --chain --data --device --fasta --model --out --seed --weights",
-    "verify": "--blocks --crop --device --dtype --json --passes --plan --preset --reference "
-    "--tolerance",
+    "verify": "--bar --blocks --crop --data --device --dtype --json --passes --plan --plot "
+    "--preset --recipe --reference --seeds --steps --tolerance",
     "calibrate": "--device --out",
     "measure": "--blocks --crop --device --dtype --json --passes --plan --plot --preset --real",
     "data fetch": "--alignments --alignments-from --entries-from --no-alignments --to",
