@@ -31,7 +31,14 @@ from torch.nn.functional import pad
 
 from sci_memeff.errors import BadConfigError
 
-__all__ = ["CodeFormat", "Groups", "Rounding", "decode_groups", "encode_groups"]
+__all__ = [
+    "CodeFormat",
+    "Groups",
+    "Rounding",
+    "check_format",
+    "decode_groups",
+    "encode_groups",
+]
 
 CodeFormat = Literal["fp8", "int8"]
 Rounding = Literal["nearest", "stochastic"]
