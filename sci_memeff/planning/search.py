@@ -21,7 +21,7 @@ from sci_memeff.planning.targets import Target
 
 __all__ = ["Found", "Progress", "Search"]
 
-SLACK = 0.003  # of a peak: rehearsals of large steps have been seen to be off by a third of that
+SLACK = 0.0075  # of a peak: the most that a rehearsal of a large step was seen to be too low
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
